@@ -1,0 +1,297 @@
+package cms
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// TSTInfo is what a timestamp authority signs (RFC 3161, 2.4.2):
+//
+//	TSTInfo ::= SEQUENCE {
+//	    version         INTEGER,                 -- 1
+//	    policy          OBJECT IDENTIFIER,
+//	    messageImprint  SEQUENCE { hashAlgorithm AlgorithmIdentifier,
+//	                               hashedMessage OCTET STRING },
+//	    serialNumber    INTEGER,
+//	    genTime         GeneralizedTime,
+//	    accuracy        SEQUENCE OPTIONAL,
+//	    ordering        BOOLEAN DEFAULT FALSE,
+//	    nonce           INTEGER OPTIONAL,
+//	    tsa             [0] GeneralName OPTIONAL,
+//	    extensions      [1] IMPLICIT Extensions OPTIONAL }
+type TSTInfo struct {
+	Policy   asn1.ObjectIdentifier
+	Hash     crypto.Hash
+	Imprint  []byte
+	Serial   *big.Int
+	Time     time.Time     // to the second when written; a fraction is read
+	Accuracy time.Duration // whole seconds when written; not read back
+	Nonce    *big.Int      // nil when absent
+}
+
+// Token is a timestamp token whose signature has been verified. Whether its
+// signer is to be trusted is for [Token.Chain].
+type Token struct {
+	TSTInfo
+	Signer       *x509.Certificate
+	Certificates []*x509.Certificate
+}
+
+// SignToken returns the DER of a token over info, signed by the key of
+// chain[0]. The chain is embedded when certReq, as RFC 3161, 2.4.1 asks, and
+// the signing certificate is bound by a signing-certificate-v2 attribute.
+func SignToken(info TSTInfo, signer crypto.Signer, chain []*x509.Certificate, certReq bool) ([]byte, error) {
+	tst, err := info.marshal()
+	if err != nil {
+		return nil, err
+	}
+	h := crypto.SHA256.New()
+	h.Write(chain[0].Raw)
+	var ess cryptobyte.Builder
+	// SigningCertificateV2 with one ESSCertIDv2 whose hashAlgorithm is the
+	// DEFAULT, SHA-256, and therefore absent (RFC 5035, 4).
+	ess.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1OctetString(h.Sum(nil)) })
+		})
+	})
+	content := crypto.SHA256.New()
+	content.Write(tst)
+	m := Message{
+		Version:     3,
+		ContentType: OIDTSTInfo,
+		Digest:      content.Sum(nil),
+		Hash:        crypto.SHA256,
+		Attributes:  []Attribute{{OIDSigningCertV2, [][]byte{ess.BytesOrPanic()}}},
+	}
+	if m.Content, err = asn1.Marshal(tst); err != nil {
+		return nil, err
+	}
+	if certReq {
+		m.Certificates = chain
+	}
+	return m.Sign(signer, chain[0], nil)
+}
+
+func (t TSTInfo) marshal() ([]byte, error) {
+	hash, err := HashOID(t.Hash)
+	if err != nil {
+		return nil, err
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(1)
+		b.AddASN1ObjectIdentifier(t.Policy)
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			addAlgorithm(b, hash, true)
+			b.AddASN1OctetString(t.Imprint)
+		})
+		b.AddASN1BigInt(t.Serial)
+		b.AddASN1GeneralizedTime(t.Time.UTC().Truncate(time.Second))
+		if s := int64(t.Accuracy / time.Second); s > 0 {
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Int64(s) })
+		}
+		if t.Nonce != nil {
+			b.AddASN1BigInt(t.Nonce)
+		}
+	})
+	return b.Bytes()
+}
+
+// ParseToken reads a timestamp token and checks everything but the chain of
+// its signer: that it is one signature over a TSTInfo, that the signature and
+// the signing-certificate attribute hold, and that the certificate is for
+// timestamping and nothing else.
+func ParseToken(der []byte) (*Token, error) {
+	sd, err := Parse(der)
+	if err != nil {
+		return nil, err
+	}
+	if !sd.ContentType.Equal(OIDTSTInfo) {
+		return nil, &FormatError{"timestamp token", fmt.Sprintf("content type %v is not TSTInfo", sd.ContentType)}
+	}
+	// RFC 3161, 2.4.2: "The time-stamp token MUST NOT contain any signatures
+	// other than the signature of the TSA."
+	if len(sd.Signers) != 1 {
+		return nil, &FormatError{"timestamp token", fmt.Sprintf("%d signers, must be one", len(sd.Signers))}
+	}
+	signer, err := sd.Verify(0, sd.ContentDigest)
+	if err != nil {
+		return nil, fmt.Errorf("timestamp token: %w", err)
+	}
+	if err := checkSigningCert(&sd.Signers[0], signer); err != nil {
+		return nil, err
+	}
+	if err := checkTimestampUsage(signer); err != nil {
+		return nil, err
+	}
+	content := cryptobyte.String(sd.Content)
+	var tst cryptobyte.String
+	if !content.ReadASN1(&tst, casn1.OCTET_STRING) {
+		return nil, &FormatError{"timestamp token", "content is not an octet string"}
+	}
+	info, err := parseTSTInfo(tst)
+	if err != nil {
+		return nil, err
+	}
+	return &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates}, nil
+}
+
+func parseTSTInfo(s cryptobyte.String) (*TSTInfo, error) {
+	info := &TSTInfo{Serial: new(big.Int)}
+	bad := func(part string) (*TSTInfo, error) { return nil, &FormatError{"TSTInfo", part} }
+	var body, imprint, genTime cryptobyte.String
+	var version int
+	if !s.ReadASN1(&body, casn1.SEQUENCE) || !s.Empty() {
+		return bad("not one sequence")
+	}
+	if !body.ReadASN1Integer(&version) || version != 1 {
+		return bad("version is not 1")
+	}
+	if !body.ReadASN1ObjectIdentifier(&info.Policy) {
+		return bad("no policy")
+	}
+	if !body.ReadASN1(&imprint, casn1.SEQUENCE) {
+		return bad("no messageImprint")
+	}
+	var err error
+	if info.Hash, err = readHash(&imprint, "messageImprint"); err != nil {
+		return nil, err
+	}
+	if !imprint.ReadASN1Bytes(&info.Imprint, casn1.OCTET_STRING) || !imprint.Empty() || len(info.Imprint) != info.Hash.Size() {
+		return bad("messageImprint does not fit its digest algorithm")
+	}
+	if !body.ReadASN1Integer(info.Serial) {
+		return bad("no serialNumber")
+	}
+	if !body.ReadASN1(&genTime, casn1.GeneralizedTime) {
+		return bad("no genTime")
+	}
+	if info.Time, err = parseGenTime(string(genTime)); err != nil {
+		return bad(err.Error())
+	}
+	if !body.SkipOptionalASN1(casn1.SEQUENCE) {
+		return bad("bad accuracy")
+	}
+	if !body.SkipOptionalASN1(casn1.BOOLEAN) {
+		return bad("bad ordering")
+	}
+	if body.PeekASN1Tag(casn1.INTEGER) {
+		info.Nonce = new(big.Int)
+		if !body.ReadASN1Integer(info.Nonce) {
+			return bad("bad nonce")
+		}
+	}
+	if !body.SkipOptionalASN1(tagContext0) || !body.SkipOptionalASN1(tagContext1) || !body.Empty() {
+		return bad("unknown elements at the end")
+	}
+	return info, nil
+}
+
+// parseGenTime reads the form that RFC 3161, 2.4.2 prescribes:
+// YYYYMMDDhhmmss[.s...]Z.
+func parseGenTime(s string) (time.Time, error) {
+	whole, fraction, found := strings.Cut(strings.TrimSuffix(s, "Z"), ".")
+	if !strings.HasSuffix(s, "Z") || len(whole) != 14 || found && (fraction == "" || strings.HasSuffix(fraction, "0")) {
+		return time.Time{}, fmt.Errorf("genTime %q is not YYYYMMDDhhmmss[.s]Z", s)
+	}
+	t, err := time.Parse("20060102150405", strings.TrimSuffix(s, "Z"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("genTime %q is not a time", s)
+	}
+	return t.UTC(), nil
+}
+
+// checkSigningCert holds the signer's certificate against the digest of it
+// that the signature covers (RFC 3161, 2.4.1, with RFC 5816 for version 2).
+// Without this a token could be passed off as another certificate's with the
+// same key.
+func checkSigningCert(si *SignerInfo, signer *x509.Certificate) error {
+	bad := func(detail string) error { return &FormatError{"signing-certificate attribute", detail} }
+	value, hash := si.Attribute(OIDSigningCertV2), crypto.SHA256
+	v2 := value != nil
+	if !v2 {
+		if value = si.Attribute(OIDSigningCert); value == nil {
+			return bad("absent")
+		}
+		hash = crypto.SHA1
+	}
+	s := cryptobyte.String(value)
+	var body, certs, first cryptobyte.String
+	if !s.ReadASN1(&body, casn1.SEQUENCE) || !s.Empty() || !body.ReadASN1(&certs, casn1.SEQUENCE) || !certs.ReadASN1(&first, casn1.SEQUENCE) {
+		return bad("not a list of certificate digests")
+	}
+	if v2 && first.PeekASN1Tag(casn1.SEQUENCE) {
+		var err error
+		if hash, err = readHash(&first, "signing-certificate attribute"); err != nil {
+			return err
+		}
+	}
+	var sum []byte
+	if !first.ReadASN1Bytes(&sum, casn1.OCTET_STRING) {
+		return bad("no certificate digest")
+	}
+	h := hash.New()
+	h.Write(signer.Raw)
+	if !bytes.Equal(sum, h.Sum(nil)) {
+		return &SignatureError{Detail: "the timestamp was signed for another certificate than " + signer.Subject.String()}
+	}
+	return nil
+}
+
+// checkTimestampUsage obeys RFC 3161, 2.3: "The corresponding certificate MUST
+// contain only one instance of the extended key usage field extension [...]
+// with KeyPurposeID having value: id-kp-timeStamping. This extension MUST be
+// critical."
+func checkTimestampUsage(c *x509.Certificate) error {
+	if len(c.ExtKeyUsage) != 1 || c.ExtKeyUsage[0] != x509.ExtKeyUsageTimeStamping || len(c.UnknownExtKeyUsage) != 0 {
+		return &UsageError{c, "its extended key usage is not timeStamping alone"}
+	}
+	for _, e := range c.Extensions {
+		if e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 37}) && !e.Critical {
+			return &UsageError{c, "its extended key usage is not critical"}
+		}
+	}
+	if c.KeyUsage != 0 && c.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0 {
+		return &UsageError{c, "its key usage has no digitalSignature"}
+	}
+	return nil
+}
+
+// UsageError says that a certificate was used for what it is not made for.
+type UsageError struct {
+	Certificate *x509.Certificate
+	Detail      string
+}
+
+func (e *UsageError) Error() string {
+	return fmt.Sprintf("%s may not sign timestamps: %s", e.Certificate.Subject, e.Detail)
+}
+
+// Chain builds the token's certificate chain up to one of roots, as it was at
+// the token's own time, leaf first.
+func (t *Token) Chain(roots *x509.CertPool) ([]*x509.Certificate, error) {
+	pool := x509.NewCertPool()
+	for _, c := range t.Certificates {
+		pool.AddCert(c)
+	}
+	chains, err := t.Signer.Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: pool,
+		CurrentTime:   t.Time,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return chains[0], nil
+}
