@@ -1,0 +1,201 @@
+package compat
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// systemCAFile is where Debian keeps the certificates that the system trusts.
+// osslsigncode falls back to it by itself, sbverify does not.
+const systemCAFile = "/etc/ssl/certs/ca-certificates.crt"
+
+// osslsigncode judges Authenticode signatures, chain and timestamp included.
+func osslsigncode() Judge {
+	p := program{
+		name: "osslsigncode", pkg: "osslsigncode",
+		version: []string{"--version"}, match: regexp.MustCompile(`(?m)^osslsigncode (\d\S*?),?(?: |$)`),
+	}
+	args := func(file string, trust Trust) []string {
+		// Certificates of a real authority name places to fetch revocation
+		// lists from; a judge does not go out to the network.
+		args := []string{"verify", "-ignore-crl", "-ignore-cdp"}
+		if trust.CAFile != "" {
+			args = append(args, "-CAfile", argument(trust.CAFile))
+		}
+		if trust.TSAFile != "" {
+			args = append(args, "-TSA-CAfile", argument(trust.TSAFile))
+		}
+		return append(args, "-in", argument(file))
+	}
+	return Judge{
+		Name: p.name, Scheme: Authenticode,
+		Limits: "It checks digest, signature, chain, code-signing usage and timestamp of every signature in the file, here with revocation lists off. " +
+			"Its exit code is 0 when any one signature is good and when the timestamp is bad, so every signature is read from its output. " +
+			"A warning about the PE checksum counts as a refusal, though Windows checks that of drivers only. " +
+			"It accepts data hidden behind the signature inside the certificate table (CVE-2013-3900), and signatures whose attributes are not in DER order.",
+		FindKey: p.key, Find: p.find,
+		Verify: func(ctx context.Context, file string, trust Trust) error {
+			a, err := p.run(ctx, "", nil, args(file, trust)...)
+			if err != nil {
+				return err
+			}
+			return p.readSigncode(a)
+		},
+		Command: func(file string, trust Trust) string {
+			return line(append([]string{p.name}, args(file, trust)...)...)
+		},
+	}
+}
+
+// signcodeBlock is what osslsigncode printed about one signature.
+type signcodeBlock struct {
+	index               string
+	current, calculated string
+	verified            bool   // "Signature verification: ok"
+	stamped             bool   // "Timestamp Server Signature verification: ok"
+	unstamped           bool   // "Timestamp is not available"
+	failed              string // a line that says something failed
+}
+
+// readSigncode reads the answer of osslsigncode verify, which is a block for
+// each signature that begins with "Signature Index: N" and ends before the
+// next or before "Number of verified signatures: N", and then "Succeeded" or
+// "Failed". The number counts the signatures looked at, good or not.
+func (p program) readSigncode(a answer) error {
+	var blocks []signcodeBlock
+	var count, end string
+	checksum := false
+	for l := range strings.Lines(a.stdout) {
+		l = strings.TrimSpace(l)
+		value := func(label string) (string, bool) {
+			name, rest, ok := strings.Cut(l, ":")
+			if !ok || strings.TrimSpace(name) != label {
+				return "", false
+			}
+			return strings.TrimSpace(rest), true
+		}
+		if v, ok := value("Signature Index"); ok {
+			blocks = append(blocks, signcodeBlock{index: strings.Fields(v + " ?")[0]})
+			continue
+		}
+		if v, ok := value("Number of verified signatures"); ok {
+			count = v
+			continue
+		}
+		switch l {
+		case "Succeeded", "Failed":
+			end = l
+			continue
+		case "Warning: invalid PE checksum":
+			checksum = true
+			continue
+		}
+		if len(blocks) == 0 {
+			continue
+		}
+		b := &blocks[len(blocks)-1]
+		if v, ok := value("Current message digest"); ok {
+			b.current = v
+		} else if v, ok := value("Calculated message digest"); ok {
+			b.calculated = v
+		} else if l == "Signature verification: ok" {
+			b.verified = true
+		} else if l == "Timestamp Server Signature verification: ok" {
+			b.stamped = true
+		} else if l == "Timestamp is not available" {
+			b.unstamped = true
+		} else if strings.HasSuffix(l, "verification: failed") && b.failed == "" {
+			b.failed = l
+		}
+	}
+
+	switch {
+	case end == "Failed" && a.exit == 1 && strings.Contains(a.stderr, "No signature found"):
+		return p.refuse(a, "no signature found")
+	case end == "Failed" && a.exit == 1 && strings.Contains(a.stderr, "unsupported input file type"):
+		reason, _, _ := strings.Cut(a.stderr, "\n")
+		return p.refuse(a, "not a PE file that it can read: "+reason)
+	case len(blocks) == 0 || end == "" || a.exit != 0 && a.exit != 1:
+		return p.unclear(a, fmt.Sprintf("exit code %d, %d signatures reported", a.exit, len(blocks)))
+	case count != fmt.Sprint(len(blocks)):
+		return p.unclear(a, fmt.Sprintf("it counts %q signatures, and reports %d", count, len(blocks)))
+	}
+	for _, b := range blocks {
+		switch {
+		case b.current == "" || b.calculated == "":
+			return p.unclear(a, "signature "+b.index+": no message digest reported")
+		case b.current != b.calculated:
+			return p.refuse(a, "signature "+b.index+": the file's digest is not the signed one")
+		case b.failed != "":
+			return p.refuse(a, "signature "+b.index+": "+b.failed)
+		case !b.verified:
+			return p.refuse(a, "signature "+b.index+" is not verified")
+		case !b.stamped && !b.unstamped:
+			return p.refuse(a, "signature "+b.index+": the timestamp is not verified")
+		}
+	}
+	if end == "Failed" || a.exit != 0 {
+		return p.refuse(a, fmt.Sprintf("every signature is ok, yet it ends with %q and exit code %d", end, a.exit))
+	}
+	if checksum {
+		return p.refuse(a, "invalid PE checksum")
+	}
+	return nil
+}
+
+// sbverify judges Authenticode signatures as UEFI firmware would read them.
+func sbverify() Judge {
+	p := program{
+		name: "sbverify", pkg: "sbsigntool",
+		version: []string{"--version"}, match: regexp.MustCompile(`(?m)^sbverify (\d\S*)`),
+	}
+	args := func(file string, trust Trust) []string {
+		ca := trust.CAFile
+		if ca == "" {
+			ca = systemCAFile
+		}
+		return []string{"--cert", argument(ca), argument(file)}
+	}
+	return Judge{
+		Name: p.name, Scheme: Authenticode,
+		Limits: "It checks the digest of the file and the signature over it, SHA-256 only, and refuses a signer without the code-signing usage. " +
+			"It is no judge of trust: with an intermediate certificate in the signature it accepts any certificate as the root. " +
+			"It reads the first certificate of the CA file, and no nested signature. " +
+			"Timestamps, times of validity and the PE checksum are not checked.",
+		FindKey: p.key, Find: p.find,
+		Verify: func(ctx context.Context, file string, trust Trust) error {
+			a, err := p.run(ctx, "", nil, args(file, trust)...)
+			if err != nil {
+				return err
+			}
+			return p.readSbverify(a)
+		},
+		Command: func(file string, trust Trust) string {
+			return line(append([]string{p.name}, args(file, trust)...)...)
+		},
+	}
+}
+
+// readSbverify reads the answer: one of two sentences on the standard output,
+// causes on the other.
+func (p program) readSbverify(a answer) error {
+	switch said := strings.TrimSpace(a.stdout); {
+	case a.exit == 0 && said == "Signature verification OK":
+		return nil
+	case a.exit == 1 && strings.Contains(a.stderr, "Invalid algorithm type"):
+		return &LimitError{Judge: p.name, Limit: "it reads SHA-256 digests only"}
+	case a.exit == 1 && said == "Signature verification failed":
+		reason := last(a.stderr)
+		if reason == "" {
+			reason = said
+		}
+		return p.refuse(a, reason)
+	case a.exit == 1 && said == "" && strings.Contains(a.stderr, "Can't open image"):
+		// Run has made sure that the file can be read: it is the contents.
+		reason, _, _ := strings.Cut(a.stderr, "\n")
+		return p.refuse(a, "not a PE file that it can read: "+reason)
+	}
+	return p.unclear(a, fmt.Sprintf("exit code %d", a.exit))
+}

@@ -1,0 +1,211 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Limit is the time that one judge has for one file. The slowest of them
+// verifies a 200 MB file in about two seconds.
+const Limit = 2 * time.Minute
+
+// waitDelay is how long a killed or finished program's children may still hold
+// its output open before it is closed over their heads.
+const waitDelay = 2 * time.Second
+
+// maxOutput bounds what is kept of a program's output. The longest honest
+// answer, osslsigncode on several signatures, is about 10 KB.
+const maxOutput = 1 << 20
+
+// maxQuote bounds the output that is quoted in an error.
+const maxQuote = 4 << 10
+
+// program is one foreign program.
+type program struct {
+	name    string         // as PATH has it
+	pkg     string         // Debian package
+	version []string       // arguments that print the version
+	match   *regexp.Regexp // its first group is the version
+}
+
+// answer is what a program said.
+type answer struct {
+	stdout, stderr string
+	exit           int
+}
+
+func (p program) key() (Key, error) {
+	path, err := exec.LookPath(p.name)
+	if err != nil {
+		return Key{}, &MissingError{Tool: p.name, Package: p.pkg}
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return Key{}, fmt.Errorf("finding %s: %w", p.name, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Key{}, fmt.Errorf("finding %s: %w", p.name, err)
+	}
+	return Key{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+func (p program) find(ctx context.Context) (string, error) {
+	a, err := p.run(ctx, "", nil, p.version...)
+	if err != nil {
+		return "", err
+	}
+	m := p.match.FindStringSubmatch(a.stdout + "\n" + a.stderr)
+	if m == nil {
+		return "", p.unclear(a, "asked for its version, it does not answer as "+p.name+" does")
+	}
+	return m[1], nil
+}
+
+// run runs the program to its end in dir (empty: the current folder), with
+// stdin (nil: empty). A non-zero exit code is no error here; being killed is.
+func (p program) run(ctx context.Context, dir string, stdin io.Reader, args ...string) (answer, error) {
+	key, err := p.key()
+	if err != nil {
+		return answer{}, err
+	}
+	var stdout, stderr boundedBuffer
+	cmd := exec.CommandContext(ctx, key.Path, args...)
+	cmd.Dir = dir
+	cmd.Stdin = stdin
+	cmd.Stdout = &stdout
+	cmd.Stderr = &stderr
+	cmd.Env = environment()
+	cmd.WaitDelay = waitDelay
+	ownGroup(cmd)
+	err = cmd.Run()
+	killGroup(cmd)
+
+	a := answer{stdout: string(stdout.kept), stderr: string(stderr.kept), exit: -1}
+	if cmd.ProcessState != nil {
+		a.exit = cmd.ProcessState.ExitCode()
+	}
+	crash := func(reason string) error {
+		return &CrashError{Tool: p.name, Reason: reason, Output: a.quote()}
+	}
+	// The time limit comes before the signal: the signal is then ours.
+	if err != nil && ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return a, crash("no answer within the time limit; killed with its children")
+		}
+		return a, fmt.Errorf("running %s: %w", p.name, context.Cause(ctx))
+	}
+	if cmd.ProcessState == nil {
+		return a, fmt.Errorf("running %s: %w", key.Path, err)
+	}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return a, crash("signal: " + ws.Signal().String())
+	}
+	// A shell that wraps the program reports its signal as 128 + number; the
+	// numbers end at 64. 255 is an ordinary exit(-1).
+	if a.exit > 128 && a.exit <= 128+64 {
+		return a, crash(fmt.Sprintf("exit code %d, which is how a shell reports signal %d", a.exit, a.exit-128))
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return a, crash("it ended, but left children that hold its output; killed")
+	}
+	if stdout.over || stderr.over {
+		return a, p.unclear(a, fmt.Sprintf("it printed more than %d bytes", maxOutput))
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return a, fmt.Errorf("running %s: %w", key.Path, err)
+	}
+	return a, nil
+}
+
+func (p program) refuse(a answer, reason string) error {
+	return &RefusalError{Judge: p.name, Reason: short(reason), Output: a.quote()}
+}
+
+func (p program) unclear(a answer, reason string) error {
+	return &UnclearError{Tool: p.name, Reason: short(reason), Output: a.quote()}
+}
+
+// quote returns the program's words for an error, the end of them if long:
+// verdicts come last.
+func (a answer) quote() string {
+	s := strings.TrimSpace(strings.TrimSpace(a.stdout) + "\n" + strings.TrimSpace(a.stderr))
+	if len(s) > maxQuote {
+		s = "… " + strings.ToValidUTF8(s[len(s)-maxQuote:], "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// short bounds a reason, which may quote a line of a program's output.
+func short(reason string) string {
+	if len(reason) > 300 {
+		reason = reason[:300] + " …"
+	}
+	return strings.ToValidUTF8(reason, "\uFFFD")
+}
+
+// last returns the last line of s that is not blank, for a reason in one line.
+func last(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
+}
+
+// environment is all that a judge's program sees of ours.
+func environment() []string {
+	env := []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH")}
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		env = append(env, "TMPDIR="+dir)
+	}
+	return env
+}
+
+// boundedBuffer keeps the first maxOutput bytes and swallows the rest, so that
+// a program that prints without end meets its time limit, not our memory.
+type boundedBuffer struct {
+	kept []byte
+	over bool
+}
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	room := maxOutput - len(b.kept)
+	b.over = b.over || len(p) > room
+	b.kept = append(b.kept, p[:min(len(p), room)]...)
+	return len(p), nil
+}
+
+// argument keeps a file name from being read as an option.
+func argument(file string) string {
+	if strings.HasPrefix(file, "-") {
+		return "./" + file
+	}
+	return file
+}
+
+// line joins words to a command line for a POSIX shell.
+func line(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
+// quote writes one word for a POSIX shell.
+func quote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:=+,@%", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

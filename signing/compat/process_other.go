@@ -1,0 +1,12 @@
+//go:build !unix
+
+package compat
+
+import "os/exec"
+
+// ownGroup does nothing here: there are no process groups, and the context
+// kills the program alone.
+func ownGroup(*exec.Cmd) {}
+
+// killGroup does nothing here.
+func killGroup(*exec.Cmd) {}

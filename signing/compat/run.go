@@ -1,0 +1,221 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Case is one file to be judged, with what is expected.
+type Case struct {
+	File   string // path of the file
+	Name   string // as reports show it; empty = File
+	Scheme string // whose judges are asked
+	Want   Want
+}
+
+// Result is what one judge said of one case. It is a line of the manifest:
+// reports are drawn from it alone.
+type Result struct {
+	Judge   string  `json:"judge"`
+	Version string  `json:"version,omitempty"`
+	Path    string  `json:"path,omitempty"` // of the judge's program
+	Scheme  string  `json:"scheme"`
+	Case    string  `json:"case"`
+	Want    string  `json:"want"`              // "accept" or "refuse"
+	Got     string  `json:"got"`               // "accept", "refuse", "crashed: …", "unclear: …"; empty when skipped
+	Status  Status  `json:"status"`            // "pass", "fail" or "skip"
+	Reason  string  `json:"reason,omitempty"`  // why it was refused or skipped, or gave no verdict
+	Output  string  `json:"output,omitempty"`  // the program's words, unless it accepted
+	Command string  `json:"command,omitempty"` // asks the judge again, in a POSIX shell
+	Seconds float64 `json:"seconds"`           // wall-clock time of the judging, finding the version apart
+}
+
+// Run puts every case before every judge of its scheme, at most jobs at a time
+// (0 or less: one for each CPU), and returns the results by case and then by
+// judge. A case whose scheme has no judge gives one failed result. When ctx
+// ends, what has not been judged fails with that reason.
+func Run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs int) []Result {
+	return run(ctx, judges, cases, trust, jobs, Limit)
+}
+
+// run is Run with its time limit in sight of the tests.
+func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs int, limit time.Duration) []Result {
+	if jobs <= 0 {
+		jobs = runtime.NumCPU()
+	}
+	courts := make([]*court, len(judges))
+	for i, j := range judges {
+		courts[i] = &court{Judge: j, limit: limit}
+	}
+	type task struct {
+		court *court
+		c     Case
+	}
+	var tasks []task
+	for _, c := range cases {
+		if c.Name == "" {
+			c.Name = c.File
+		}
+		found := false
+		for _, j := range courts {
+			if j.Scheme == c.Scheme {
+				tasks, found = append(tasks, task{j, c}), true
+			}
+		}
+		if !found {
+			tasks = append(tasks, task{nil, c})
+		}
+	}
+
+	untrusted := trust.check()
+	results := make([]Result, len(tasks))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(jobs, len(tasks)) {
+		workers.Go(func() {
+			for i := range next {
+				c := tasks[i].c
+				r := Result{Scheme: c.Scheme, Case: c.Name, Want: c.Want.String()}
+				switch j := tasks[i].court; {
+				case j == nil:
+					r.Got, r.Reason = "unclear: not judged", fmt.Sprintf("no judge for the scheme %q", c.Scheme)
+				case ctx.Err() != nil:
+					r.Judge, r.Got, r.Reason = j.Name, "unclear: not judged", context.Cause(ctx).Error()
+				default:
+					r.Judge = j.Name
+					j.hear(ctx, c, trust, untrusted, &r)
+				}
+				results[i] = r
+			}
+		})
+	}
+	for i := range tasks {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return results
+}
+
+// court is a judge during one run, which is looked for once.
+type court struct {
+	Judge
+	limit   time.Duration
+	once    sync.Once
+	key     Key
+	version string
+	missing error
+}
+
+// look finds the judge, the first time it is needed.
+func (j *court) look(ctx context.Context) {
+	j.once.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, j.limit)
+		defer cancel()
+		if j.FindKey != nil {
+			if j.key, j.missing = j.FindKey(); j.missing != nil {
+				return
+			}
+		}
+		if j.Find != nil {
+			j.version, j.missing = j.Find(ctx)
+		}
+	})
+}
+
+// hear judges one case.
+func (j *court) hear(ctx context.Context, c Case, trust Trust, untrusted error, r *Result) {
+	j.look(ctx)
+	r.Version, r.Path = j.version, j.key.Path
+	if j.missing != nil {
+		r.conclude(c.Want, j.missing)
+		return
+	}
+	// What is wrong with our own files must not pass for a refusal.
+	if untrusted != nil {
+		r.conclude(c.Want, untrusted)
+		return
+	}
+	if err := readable(c.File); err != nil {
+		r.conclude(c.Want, err)
+		return
+	}
+	if j.Command != nil {
+		r.Command = j.Command(c.File, trust)
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.limit)
+	defer cancel()
+	start := time.Now()
+	err := j.ask(ctx, c.File, trust)
+	r.Seconds = math.Round(time.Since(start).Seconds()*1000) / 1000
+	r.conclude(c.Want, err)
+}
+
+// ask calls Verify. A judge in this process that panics has crashed like any
+// other.
+func (j *court) ask(ctx context.Context, file string, trust Trust) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &CrashError{Tool: j.Name, Reason: fmt.Sprintf("panic: %v", p)}
+		}
+	}()
+	return j.Verify(ctx, file, trust)
+}
+
+// conclude holds a judge's answer against the expectation.
+func (r *Result) conclude(want Want, err error) {
+	var (
+		refusal *RefusalError
+		missing *MissingError
+		limit   *LimitError
+		crash   *CrashError
+		unclear *UnclearError
+	)
+	r.Status = Fail
+	switch {
+	case err == nil:
+		r.Got = Accept.String()
+		if want == Accept {
+			r.Status = Pass
+		} else {
+			r.Reason = "it accepts what is to be refused"
+		}
+	case errors.As(err, &refusal):
+		r.Got, r.Reason, r.Output = Refuse.String(), refusal.Reason, refusal.Output
+		if want == Refuse {
+			r.Status = Pass
+		}
+	case errors.As(err, &missing):
+		r.Status, r.Reason = Skip, missing.Error()
+	case errors.As(err, &limit):
+		r.Status, r.Reason = Skip, limit.Error()
+	case errors.As(err, &crash):
+		r.Got, r.Reason, r.Output = "crashed: "+crash.Reason, crash.Error(), crash.Output
+	case errors.As(err, &unclear):
+		r.Got, r.Reason, r.Output = "unclear: "+unclear.Reason, unclear.Error(), unclear.Output
+	default:
+		r.Got, r.Reason = "unclear: "+err.Error(), err.Error()
+	}
+}
+
+func readable(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", file)
+	}
+	return nil
+}
