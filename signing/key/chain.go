@@ -1,0 +1,52 @@
+package key
+
+import (
+	"bytes"
+	"crypto/x509"
+)
+
+// OrderChain returns the leaf, its issuer, that one's issuer and so on, as far
+// as certs holds them, whatever their order there. Certificates that are no
+// part of the leaf's chain are left out. A link holds only if the issuer's key
+// did sign the certificate. Where two certificates are issuers of one (a
+// cross-signed CA), the self-signed one ends the chain; of several others the
+// first in certs is taken.
+func OrderChain(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certificate {
+	chain := []*x509.Certificate{leaf}
+	for {
+		last := chain[len(chain)-1]
+		if selfSigned(last) {
+			return chain
+		}
+		var next *x509.Certificate
+		for _, c := range certs {
+			if contains(chain, c) || !issued(c, last) {
+				continue
+			}
+			if next == nil || selfSigned(c) && !selfSigned(next) {
+				next = c
+			}
+		}
+		if next == nil {
+			return chain
+		}
+		chain = append(chain, next)
+	}
+}
+
+// selfSigned goes by the names: the signature of a root says nothing, and may
+// well use an algorithm that is no longer accepted elsewhere.
+func selfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
+
+func issued(issuer, c *x509.Certificate) bool {
+	return bytes.Equal(issuer.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(issuer) == nil
+}
+
+func contains(chain []*x509.Certificate, c *x509.Certificate) bool {
+	for _, have := range chain {
+		if have.Equal(c) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+package key
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"strings"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+const reexport = "export it again: openssl pkcs12 -export -in chain.pem -inkey key.pem -out new.pfx"
+
+// PFX ::= SEQUENCE {                              -- RFC 7292 section 4
+//
+//	version  INTEGER {v3(3)}(v3,...),
+//	authSafe ContentInfo,
+//	macData  MacData OPTIONAL }
+//
+// MacData ::= SEQUENCE {
+//
+//	mac        DigestInfo,
+//	macSalt    OCTET STRING,
+//	iterations INTEGER DEFAULT 1 }
+type pfxFrame struct {
+	Version  int
+	AuthSafe struct {
+		Type    asn1.ObjectIdentifier
+		Content asn1.RawValue `asn1:"optional"`
+	}
+	Mac struct {
+		Mac struct {
+			Algorithm pkix.AlgorithmIdentifier
+			Digest    []byte
+		}
+		Salt       []byte
+		Iterations int `asn1:"optional,default:1"`
+	} `asn1:"optional"`
+}
+
+func isPFX(der []byte) bool {
+	var frame pfxFrame
+	return unmarshal(der, &frame) == nil && frame.Version == 3
+}
+
+// readPFX opens a PKCS#12 file. It tries without a password first, so that
+// nobody is asked for one that the file does not have.
+func readPFX(file string, o Options) (material, error) {
+	data, err := readFile(file)
+	if err != nil {
+		return material{}, err
+	}
+	defer clear(data)
+	hasMAC, err := checkPFX(file, data)
+	if err != nil {
+		return material{}, err
+	}
+	m, err := decodePFX(file, data, "")
+	if err != nil && !hasMAC {
+		return material{}, &FileError{File: file, Err: errors.New("it is damaged, or it is encrypted without a MAC, which does not let a wrong password be told from damage"), Hint: reexport}
+	}
+	var wrong *PasswordError
+	if !errors.As(err, &wrong) {
+		return m, err
+	}
+	password, err := askPassword(file, o)
+	if err != nil {
+		return material{}, err
+	}
+	defer clear(password)
+	return decodePFX(file, data, string(password))
+}
+
+// checkPFX says what is wrong with the outside of a file, whether it has a
+// MAC, and refuses one whose MAC would take hours to compute.
+func checkPFX(file string, data []byte) (hasMAC bool, err error) {
+	if strings.HasPrefix(strings.TrimSpace(string(data[:min(len(data), 64)])), "-----BEGIN ") {
+		return false, &FileError{File: file, Err: errors.New("it is PEM, not PKCS#12"), Hint: "write pem:" + file}
+	}
+	var frame pfxFrame
+	if err := unmarshal(data, &frame); err != nil {
+		return false, &FileError{File: file, Err: fmt.Errorf("it is not a PKCS#12 file in DER: %w", err), Hint: reexport}
+	}
+	mac := frame.Mac.Mac.Algorithm
+	n := frame.Mac.Iterations
+	if mac.Algorithm.String() == "1.2.840.113549.1.5.14" { // PBMAC1
+		var p pbes2Params // PBMAC1-params has the same shape
+		var kdf pbkdf2Params
+		if unmarshal(mac.Parameters.FullBytes, &p) == nil && unmarshal(p.KDF.Parameters.FullBytes, &kdf) == nil {
+			n = kdf.Iterations
+		}
+	}
+	if n > maxIterations {
+		return false, &FileError{File: file, Err: fmt.Errorf("its MAC takes %d iterations, of %d possible", n, maxIterations), Hint: reexport}
+	}
+	return len(mac.Algorithm) > 0, nil
+}
+
+func decodePFX(file string, data []byte, password string) (material, error) {
+	k, first, more, err := pkcs12.DecodeChain(data, password)
+	if err != nil {
+		return material{}, explainPFX(file, err)
+	}
+	signer, err := asSigner(file, k)
+	if err != nil {
+		return material{}, err
+	}
+	m := material{signer: signer}
+	for _, c := range append([]*x509.Certificate{first}, more...) {
+		if !contains(m.certs, c) {
+			m.certs = append(m.certs, c)
+		}
+	}
+	return m, nil
+}
+
+// explainPFX turns go-pkcs12's errors, most of which have no type, into ours.
+func explainPFX(file string, err error) error {
+	text := strings.TrimPrefix(err.Error(), "pkcs12: ")
+	hint := reexport
+	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
+		return &PasswordError{File: file}
+	case strings.Contains(text, "certificate missing"):
+		text = "it holds no certificate"
+	case strings.Contains(text, "private key missing"):
+		text = "it holds no private key"
+	case strings.Contains(text, "exactly one key bag"):
+		text, hint = "it holds several private keys", "leave only the one to sign with; "+reexport
+	}
+	return &FileError{File: file, Err: errors.New(text), Hint: hint}
+}
