@@ -57,6 +57,7 @@ type SignedData struct {
 	ContentType  asn1.ObjectIdentifier
 	Content      []byte // DER inside eContent's [0], nil when detached
 	Certificates []*x509.Certificate
+	Others       int // certificates of other kinds, which are passed over: Microsoft's TSA has an attribute certificate
 	Signers      []SignerInfo
 	Hash         crypto.Hash // the digest algorithm of the message and of every signer
 }
@@ -165,12 +166,17 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 		return &FormatError{"certificates", "empty"}
 	}
 	for !set.Empty() {
-		if len(sd.Certificates) == maxCertificates {
+		if len(sd.Certificates)+sd.Others == maxCertificates {
 			return &FormatError{"certificates", fmt.Sprintf("more than %d", maxCertificates)}
 		}
 		var der cryptobyte.String
-		if !set.ReadASN1Element(&der, casn1.SEQUENCE) {
-			return &FormatError{"certificates", "not a certificate"}
+		var tag casn1.Tag
+		if !set.ReadAnyASN1Element(&der, &tag) || tag != casn1.SEQUENCE && (tag < tagContext0 || tag > tagContext3) {
+			return &FormatError{"certificates", "not a CertificateChoices"}
+		}
+		if tag != casn1.SEQUENCE {
+			sd.Others++
+			continue
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {

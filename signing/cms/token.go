@@ -44,6 +44,7 @@ type Token struct {
 	TSTInfo
 	Signer       *x509.Certificate
 	Certificates []*x509.Certificate
+	Others       int // as in SignedData
 }
 
 // SignToken returns the DER of a token over info, signed by the key of
@@ -143,7 +144,7 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates}, nil
+	return &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Others: sd.Others}, nil
 }
 
 func parseTSTInfo(s cryptobyte.String) (*TSTInfo, error) {
@@ -250,16 +251,12 @@ func checkSigningCert(si *SignerInfo, signer *x509.Certificate) error {
 
 // checkTimestampUsage obeys RFC 3161, 2.3: "The corresponding certificate MUST
 // contain only one instance of the extended key usage field extension [...]
-// with KeyPurposeID having value: id-kp-timeStamping. This extension MUST be
-// critical."
+// with KeyPurposeID having value: id-kp-timeStamping." That the extension
+// "MUST be critical" is not demanded: it is not in the certificates of
+// Microsoft's own authorities.
 func checkTimestampUsage(c *x509.Certificate) error {
 	if len(c.ExtKeyUsage) != 1 || c.ExtKeyUsage[0] != x509.ExtKeyUsageTimeStamping || len(c.UnknownExtKeyUsage) != 0 {
 		return &UsageError{c, "its extended key usage is not timeStamping alone"}
-	}
-	for _, e := range c.Extensions {
-		if e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 37}) && !e.Critical {
-			return &UsageError{c, "its extended key usage is not critical"}
-		}
 	}
 	if c.KeyUsage != 0 && c.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0 {
 		return &UsageError{c, "its key usage has no digitalSignature"}

@@ -1,0 +1,302 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/hallmark-build/hallmark/signing/cms"
+	"github.com/hallmark-build/hallmark/signing/key"
+)
+
+// Appended signs ELF files as the kernel's scripts/sign-file.c does modules
+// (include/linux/module_signature.h):
+//
+//	ELF file, unchanged
+//	DER of a detached CMS SignedData over all bytes before it
+//	struct module_signature, 12 bytes:
+//	    algo, hash          uint8   0
+//	    id_type             uint8   2, PKCS #7
+//	    signer_len          uint8   0
+//	    key_id_len          uint8   0
+//	    pad                 3 bytes 0
+//	    sig_len             uint32  big-endian, length of the CMS
+//	"~Module signature appended~\n", 28 bytes
+//
+// The CMS has no signed attributes (the module loader refuses them) and names
+// rsaEncryption. Its one unsigned attribute is the RFC 3161 token, under
+// 1.2.840.113549.1.9.16.2.14, which kernels pass over. The key's chain is
+// embedded, so that the CMS verifies with nothing but a root. With neither
+// chain nor timestamp the bytes are those of sign-file.
+//
+// ELF does not mind bytes after its last section, so a signed program runs as
+// before. Tools that write the file anew (strip, objcopy, upx) drop the
+// signature without a word: sign last.
+type Appended struct {
+	Hash    crypto.Hash // 0 means SHA-256
+	NoCerts bool        // embed no certificate, as sign-file does; verifiers must know the signer
+}
+
+var _ Scheme = Appended{}
+
+// Name implements [Scheme].
+func (Appended) Name() string { return "appended" }
+
+const (
+	trailerMagic    = "~Module signature appended~\n"
+	trailerSize     = 12
+	idTypePKCS7     = 2
+	maxAppendedSize = 1 << 20 // of the CMS; with five certificates and a timestamp it is about 12 KiB
+	maxStacked      = 16      // trailers that Sign takes off one file
+)
+
+// Sign implements [Scheme].
+func (a Appended) Sign(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
+	in, info, err := openRegular(src)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	size, err := contentSize(in, info.Size())
+	if err != nil {
+		return nil, inFile(err, src)
+	}
+	if err := checkELF(in, size); err != nil {
+		return nil, inFile(err, src)
+	}
+	out, err := newOutput(dst)
+	if err != nil {
+		return nil, err
+	}
+	defer out.discard()
+	h := a.Hash
+	if h == 0 {
+		h = crypto.SHA256
+	}
+	digest := h.New()
+	if err := copyAndDigest(ctx, in, size, out, digest); err != nil {
+		return nil, fmt.Errorf("copying %s: %w", src, err)
+	}
+	m := cms.Message{ContentType: cms.OIDData, Digest: digest.Sum(nil), Hash: h, Bare: true}
+	if !a.NoCerts {
+		m.Certificates = k.Chain
+	}
+	der, err := m.Sign(k, k.Leaf(), countersigner(ctx, ts, h, cms.OIDTimestampToken))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src, err)
+	}
+	if _, err := out.WriteAt(appendTrailer(der), size); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, err)
+	}
+	return finish(ctx, a, out, info, dst, k, ts)
+}
+
+// appendTrailer returns a CMS with what follows it.
+func appendTrailer(der []byte) []byte {
+	trailer := [trailerSize]byte{2: idTypePKCS7}
+	binary.BigEndian.PutUint32(trailer[8:], uint32(len(der)))
+	return append(append(bytes.Clone(der), trailer[:]...), trailerMagic...)
+}
+
+// Verify implements [Scheme].
+func (a Appended) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
+	f, info, err := openRegular(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sig, err := verifyAppended(ctx, f, info.Size(), trust)
+	if err != nil {
+		return nil, inFile(err, file)
+	}
+	return sig, nil
+}
+
+func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
+	der, content, err := readTrailer(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkELF(r, content); err != nil {
+		return nil, err
+	}
+	if _, _, err := readTrailer(r, content); !isUnsigned(err) {
+		return nil, fail(Malformed, RuleTrailing, content, "another appended signature below this one, which no kernel looks at: sign again, which replaces both")
+	}
+	sd, err := cms.Parse(der)
+	if err != nil {
+		return nil, fromCMS(err, content)
+	}
+	si := &sd.Signers[0]
+	switch {
+	case !sd.ContentType.Equal(cms.OIDData) || sd.Content != nil:
+		return nil, fail(Malformed, RuleContent, content, "the CMS is not detached plain data, so the kernel refuses it")
+	case si.Attributes != nil:
+		return nil, fail(Malformed, RuleContent, content, "the CMS has signed attributes, so the module loader refuses it")
+	}
+	for _, attribute := range si.Unsigned {
+		if trust.enforces(RuleUnsigned) && !attribute.Type.Equal(cms.OIDTimestampToken) {
+			return nil, fail(Malformed, RuleUnsigned, content, "unsigned attribute %v, which nothing vouches for", attribute.Type)
+		}
+	}
+	var digest []byte
+	sig, err := checkSigner(sd, func(h crypto.Hash) ([]byte, error) {
+		d := h.New()
+		if err := copyAndDigest(ctx, r, content, nil, d); err != nil {
+			return nil, err
+		}
+		digest = d.Sum(nil)
+		return digest, nil
+	}, trust, cms.OIDTimestampToken)
+	if err != nil {
+		return nil, tamperedContent(err, content)
+	}
+	sig.Scheme, sig.Digest = Appended{}.Name(), digest
+	if trust.enforces(RuleCertificate) && len(sig.strangers) > 0 {
+		return nil, fail(Malformed, RuleCertificate, content,
+			"embedded certificates that are no part of the signer's or the timestamp's chain, so that nothing covers them: %s", strings.Join(sig.strangers, "; "))
+	}
+	return sig, nil
+}
+
+// tamperedContent words a failed signature for a scheme without a signed
+// digest: content and signature do not fit, and nothing tells which changed.
+func tamperedContent(err error, at int64) error {
+	var e *Error
+	if errors.As(err, &e) {
+		if e.Kind == Tampered && e.Rule == RuleSignature {
+			e.Err = fmt.Errorf("the file or its signature was changed after signing: %w", e.Err)
+		}
+		if e.Offset == 0 {
+			e.Offset = at
+		}
+	}
+	return err
+}
+
+// readTrailer returns the outermost appended signature of a file and the
+// length of what it signs.
+func readTrailer(r io.ReaderAt, size int64) (der []byte, content int64, err error) {
+	var end [trailerSize + len(trailerMagic)]byte
+	at := size - int64(len(end))
+	if err := readAt(r, end[:], at, size); err == io.ErrUnexpectedEOF || string(end[trailerSize:]) != trailerMagic {
+		return nil, 0, fail(Unsigned, RulePresent, 0, "no appended signature: the file does not end in %q", trailerMagic)
+	} else if err != nil {
+		return nil, 0, err
+	}
+	length := int64(binary.BigEndian.Uint32(end[8:]))
+	if end[2] != idTypePKCS7 {
+		return nil, 0, fail(Malformed, RuleTable, at+2, "signature type %d, must be 2 (PKCS #7)", end[2])
+	}
+	for i, b := range end[:8] {
+		if i != 2 && b != 0 {
+			return nil, 0, fail(Malformed, RuleTable, at+int64(i), "byte %d of the trailer is %#02x, must be 0", i, b)
+		}
+	}
+	if length == 0 || length > min(at, maxAppendedSize) {
+		return nil, 0, fail(Malformed, RuleTable, at+8, "signature of %d bytes in a file of %d", length, size)
+	}
+	der = make([]byte, length)
+	return der, at - length, readAt(r, der, at-length, size)
+}
+
+// contentSize returns the length of a file without its appended signatures.
+func contentSize(r io.ReaderAt, size int64) (int64, error) {
+	for range maxStacked {
+		_, content, err := readTrailer(r, size)
+		if isUnsigned(err) {
+			return size, nil
+		} else if err != nil {
+			return 0, err
+		}
+		size = content
+	}
+	return 0, fail(Malformed, RuleTrailing, 0, "more than %d appended signatures", maxStacked)
+}
+
+func isUnsigned(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == Unsigned
+}
+
+// copyAndDigest feeds the first size bytes of r to digest and, if it is not
+// nil, to w.
+func copyAndDigest(ctx context.Context, r io.ReaderAt, size int64, w io.Writer, digest hash.Hash) error {
+	block := make([]byte, min(blockSize, max(size, 1)))
+	for at := int64(0); at < size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := block[:min(int64(len(block)), size-at)]
+		if err := readAt(r, b, at, size); err != nil {
+			return err
+		}
+		if err := both(b, w, digest); err != nil {
+			return err
+		}
+		at += int64(len(b))
+	}
+	return nil
+}
+
+// both writes a block and digests it at the same time.
+func both(b []byte, w io.Writer, digest io.Writer) error {
+	if w == nil {
+		digest.Write(b)
+		return nil
+	}
+	written := make(chan error, 1)
+	go func() { _, err := w.Write(b); written <- err }()
+	digest.Write(b)
+	return <-written
+}
+
+// openRegular opens a file that can be read more than once.
+func openRegular(name string) (*os.File, fs.FileInfo, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// finish gives a signed output its mode, flushes it and at the same time
+// verifies what was written, and only then puts it in place.
+func finish(ctx context.Context, s Scheme, out *output, like fs.FileInfo, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
+	if err := out.keep(like); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, err)
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- out.Sync() }()
+	roots := x509.NewCertPool()
+	roots.AddCert(k.Root())
+	self := Trust{Roots: roots, Known: k.Chain, anyTSA: true}
+	if ts == nil {
+		self.Policy.Off = []Rule{RuleTimestamp}
+	}
+	sig, err := s.Verify(ctx, out.Name(), self)
+	if flush := <-flushed; flush != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, flush)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verifying what was just signed: %w", err)
+	}
+	return sig, out.replace(dst)
+}

@@ -1,0 +1,406 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"os"
+
+	"github.com/hallmark-build/hallmark/signing/cms"
+	"github.com/hallmark-build/hallmark/signing/key"
+)
+
+// Authenticode signs PE files (Microsoft, "Windows Authenticode Portable
+// Executable Signature Format", 2008, and the PE Format specification).
+//
+// The signature is a PKCS #7 SignedData in the certificate table, the part of
+// the file that data directory 4 points to, by file offset:
+//
+//	certificate table = one or more WIN_CERTIFICATE, each at a multiple of 8
+//	WIN_CERTIFICATE   = dwLength          uint32   with header and padding
+//	                    wRevision         uint16   0x0200
+//	                    wCertificateType  uint16   0x0002, PKCS #7 SignedData
+//	                    bCertificate      DER, then zeros up to dwLength
+//
+// What is signed is an SpcIndirectDataContent (spc.go) with the digest of the
+// file from its first byte to the certificate table, without three ranges:
+// the CheckSum field, data directory entry 4, and the table itself. A file
+// whose length is no multiple of 8 is padded with zeros, which are digested.
+//
+// The writer puts the table at the end, sets the CheckSum, embeds the key's
+// chain, and signs the attributes SpcStatementType (individual), SpcSpOpusInfo
+// and the two that CMS demands, in DER order. The timestamp is the unsigned
+// attribute 1.3.6.1.4.1.311.3.3.1. Without a timestamp an RSA signature of the
+// same file by the same key has always the same bytes.
+//
+// The verifier wants every signature of the file to hold, the nested ones
+// (1.3.6.1.4.1.311.2.4.1) too, whatever the primary one says.
+type Authenticode struct {
+	Description string      // name of the program, shown by Windows; may be empty
+	URL         string      // where to learn more; may be empty
+	Hash        crypto.Hash // 0 means SHA-256
+}
+
+var _ Scheme = Authenticode{}
+
+// Name implements [Scheme].
+func (Authenticode) Name() string { return "authenticode" }
+
+const (
+	blockSize         = 1 << 20 // a multiple of 8
+	winCertRevision   = 0x0200
+	winCertPKCS7      = 0x0002
+	maxNested         = 4 // levels; signtool makes one
+	maxSignatures     = 8 // in one file
+	maxPESize         = math.MaxUint32
+	maxCMSPaddingSize = 7
+)
+
+// Sign implements [Scheme].
+func (a Authenticode) Sign(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
+	in, info, err := openRegular(src)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	if info.Size() > maxPESize-maxTableSize {
+		return nil, fail(Unsupported, RuleFormat, 0, "%s: %d bytes, a PE file ends below 4 GiB", src, info.Size())
+	}
+	p, err := readPE(in, info.Size())
+	if err != nil {
+		return nil, inFile(err, src)
+	}
+	out, err := newOutput(dst)
+	if err != nil {
+		return nil, err
+	}
+	defer out.discard()
+	h := a.Hash
+	if h == 0 {
+		h = crypto.SHA256
+	}
+	digest := h.New()
+	sum, err := p.scan(ctx, in, out, digest)
+	if err != nil {
+		return nil, fmt.Errorf("copying %s: %w", src, err)
+	}
+	der, err := a.sign(ctx, digest.Sum(nil), h, k, ts)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src, err)
+	}
+	table := certificateTable(der)
+	if err := p.attach(out.File, table, sum); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, err)
+	}
+	return finish(ctx, a, out, info, dst, k, ts)
+}
+
+// sign returns the DER of a signature over a file's digest.
+func (a Authenticode) sign(ctx context.Context, digest []byte, h crypto.Hash, k *key.Key, ts Timestamper) ([]byte, error) {
+	content, err := marshalIndirectData(h, digest)
+	if err != nil {
+		return nil, err
+	}
+	sd := cms.SignedData{Content: content}
+	contentDigest, err := sd.ContentDigest(h)
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := spcAttributes(a.Description, a.URL)
+	if err != nil {
+		return nil, err
+	}
+	return cms.Message{
+		ContentType:  oidSpcIndirectData,
+		Content:      content,
+		Digest:       contentDigest,
+		Hash:         h,
+		NullParams:   true,
+		Attributes:   attributes,
+		Certificates: k.Chain,
+	}.Sign(k, k.Leaf(), countersigner(ctx, ts, h, cms.OIDSpcTimestampToken))
+}
+
+// certificateTable wraps a signature in its WIN_CERTIFICATE.
+func certificateTable(der []byte) []byte {
+	size := (winCertHeader + len(der) + 7) &^ 7
+	table := make([]byte, size)
+	binary.LittleEndian.PutUint32(table, uint32(size))
+	binary.LittleEndian.PutUint16(table[4:], winCertRevision)
+	binary.LittleEndian.PutUint16(table[6:], winCertPKCS7)
+	copy(table[winCertHeader:], der)
+	return table
+}
+
+// scan reads the signed content of a file once: it feeds digest, sums up the
+// checksum of the file as it will be with both header fields zero, and writes
+// a copy to w if that is not nil. Zeros pad the content to a multiple of 8.
+func (p *peFile) scan(ctx context.Context, r io.ReaderAt, w io.Writer, digest hash.Hash) (*peChecksum, error) {
+	sum := new(peChecksum)
+	block := make([]byte, min(blockSize, (p.end()+7)&^7))
+	for at := int64(0); at < p.end(); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n := int(min(int64(len(block)), p.end()-at))
+		if err := readAt(r, block[:n], at, p.size); err != nil {
+			return nil, err
+		}
+		for n%8 != 0 { // only the last block
+			block[n] = 0
+			n++
+		}
+		b := block[:n]
+		written := make(chan error, 1)
+		if w == nil {
+			written <- nil
+		} else {
+			go func() { _, err := w.Write(b); written <- err }()
+		}
+		p.digestBlock(b, at, digest)
+		sum.add(b)
+		if err := <-written; err != nil {
+			return nil, err
+		}
+		at += int64(n)
+	}
+	for _, field := range []int64{p.checksum, p.certDir, p.certDir + 4} {
+		var was [4]byte
+		if err := readAt(r, was[:], field, p.size); err != nil {
+			return nil, err
+		}
+		sum.swap(binary.LittleEndian.Uint32(was[:]), 0)
+	}
+	return sum, nil
+}
+
+// digestBlock digests the block that starts at offset at, without the fields
+// that signing changes.
+func (p *peFile) digestBlock(b []byte, at int64, digest hash.Hash) {
+	for _, skip := range [...]struct{ start, end int64 }{{p.checksum, p.checksum + 4}, {p.certDir, p.certDir + 8}} {
+		start, end := min(max(skip.start-at, 0), int64(len(b))), min(max(skip.end-at, 0), int64(len(b)))
+		digest.Write(b[:start])
+		b, at = b[end:], at+end
+	}
+	digest.Write(b)
+}
+
+// attach appends a certificate table to a copy of the content and sets the
+// header fields that depend on it. sum is of the copy with those fields zero.
+func (p *peFile) attach(f *os.File, table []byte, sum *peChecksum) error {
+	offset := sum.size
+	if _, err := f.WriteAt(table, offset); err != nil {
+		return err
+	}
+	var entry [8]byte
+	binary.LittleEndian.PutUint32(entry[:], uint32(offset))
+	binary.LittleEndian.PutUint32(entry[4:], uint32(len(table)))
+	if _, err := f.WriteAt(entry[:], p.certDir); err != nil {
+		return err
+	}
+	sum.add(table)
+	sum.swap(0, uint32(offset))
+	sum.swap(0, uint32(len(table)))
+	var checksum [4]byte
+	binary.LittleEndian.PutUint32(checksum[:], sum.value())
+	_, err := f.WriteAt(checksum[:], p.checksum)
+	return err
+}
+
+// Verify implements [Scheme].
+func (a Authenticode) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
+	f, info, err := openRegular(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sig, err := verifyPE(ctx, f, info.Size(), trust)
+	if err != nil {
+		return nil, inFile(err, file)
+	}
+	return sig, nil
+}
+
+func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
+	p, err := readPE(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if p.tableOffset == 0 {
+		return nil, fail(Unsigned, RulePresent, 0, "no certificate table")
+	}
+	table := make([]byte, p.tableSize)
+	if err := readAt(r, table, p.tableOffset, size); err != nil {
+		return nil, err
+	}
+	ders, err := readTable(table, p.tableOffset, trust)
+	if err != nil {
+		return nil, err
+	}
+	v := &peVerifier{ctx: ctx, file: p, r: r, trust: trust, digests: make(map[crypto.Hash][]byte)}
+	var primary *Signature
+	for i, der := range ders {
+		sig, err := v.verify(der, 0)
+		if err != nil {
+			var e *Error
+			if errors.As(err, &e) && e.Offset == 0 {
+				e.Offset = p.tableOffset
+			}
+			return nil, err
+		}
+		if i == 0 {
+			primary = sig
+		}
+	}
+	return primary, v.checkChecksum(table)
+}
+
+// readTable returns the signature in each entry of a certificate table that
+// starts at offset at.
+func readTable(table []byte, at int64, trust Trust) ([][]byte, error) {
+	var ders [][]byte
+	for len(table) > 0 {
+		if len(ders) == maxSignatures {
+			return nil, fail(Malformed, RuleTable, at, "more than %d entries", maxSignatures)
+		}
+		if len(table) < winCertHeader {
+			return nil, fail(Malformed, RuleTable, at, "%d bytes after the last entry", len(table))
+		}
+		length := int64(binary.LittleEndian.Uint32(table))
+		if length < winCertHeader || length > int64(len(table)) {
+			return nil, fail(Malformed, RuleTable, at, "entry of %d bytes, with %d left", length, len(table))
+		}
+		if r := binary.LittleEndian.Uint16(table[4:]); r != winCertRevision {
+			return nil, fail(Malformed, RuleTable, at+4, "revision %#04x, must be 0x0200", r)
+		}
+		if t := binary.LittleEndian.Uint16(table[6:]); t != winCertPKCS7 {
+			return nil, fail(Malformed, RuleTable, at+6, "certificate type %#04x, must be 2 (PKCS #7)", t)
+		}
+		padded := min((length+7)&^7, int64(len(table)))
+		der, padding, err := splitDER(table[winCertHeader:padded])
+		if err != nil {
+			return nil, fail(Malformed, RuleDER, at+winCertHeader, "%w", err)
+		}
+		if trust.enforces(RulePadding) {
+			if len(padding) > maxCMSPaddingSize || len(bytes.Trim(padding, "\x00")) > 0 {
+				return nil, fail(Malformed, RulePadding, at+winCertHeader+int64(len(der)),
+					"%d bytes hide after the signature, in a place that no digest covers (CVE-2013-3900)", len(padding))
+			}
+		}
+		ders = append(ders, der)
+		table, at = table[padded:], at+padded
+	}
+	return ders, nil
+}
+
+// splitDER divides b after its first DER element.
+func splitDER(b []byte) (element, rest []byte, err error) {
+	s := cryptobyteString(b)
+	if !s.ReadAnyASN1Element(&s, nil) {
+		return nil, nil, errors.New("the signature is not a DER element")
+	}
+	return b[:len(s)], b[len(s):], nil
+}
+
+// peVerifier verifies the signatures of one file.
+type peVerifier struct {
+	ctx     context.Context
+	file    *peFile
+	r       io.ReaderAt
+	trust   Trust
+	digests map[crypto.Hash][]byte
+	sum     *peChecksum // of the content, header fields zero
+	count   int
+}
+
+// digest returns the file's Authenticode digest.
+func (v *peVerifier) digest(h crypto.Hash) ([]byte, error) {
+	if d, ok := v.digests[h]; ok {
+		return d, nil
+	}
+	d := h.New()
+	sum, err := v.file.scan(v.ctx, v.r, nil, d)
+	if err != nil {
+		return nil, err
+	}
+	v.sum, v.digests[h] = sum, d.Sum(nil)
+	return v.digests[h], nil
+}
+
+// verify checks one signature and those that are nested in it.
+func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
+	if v.count++; v.count > maxSignatures || depth > maxNested {
+		return nil, fail(Malformed, RuleTable, 0, "more than %d signatures, or nested deeper than %d", maxSignatures, maxNested)
+	}
+	sd, err := cms.Parse(der)
+	if err != nil {
+		return nil, fromCMS(err, 0)
+	}
+	if !sd.ContentType.Equal(oidSpcIndirectData) {
+		return nil, fail(Malformed, RuleContent, 0, "content type %v is not SpcIndirectDataContent", sd.ContentType)
+	}
+	h, signed, err := parseIndirectData(sd.Content)
+	if err != nil {
+		return nil, fail(Malformed, RuleContent, 0, "%w", err)
+	}
+	if h != sd.Hash {
+		return nil, fail(Malformed, RuleContent, 0, "the file's digest is %v, the signature's %v", h, sd.Hash)
+	}
+	digest, err := v.digest(h)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(signed, digest) {
+		return nil, fail(Tampered, RuleDigest, 0, "the signed %v digest is %x, the file's is %x: the file was changed after signing", h, signed, digest)
+	}
+	sig, err := checkSigner(sd, sd.ContentDigest, v.trust, cms.OIDSpcTimestampToken, cms.OIDTimestampToken)
+	if err != nil {
+		return nil, err
+	}
+	sig.Scheme, sig.Digest = Authenticode{}.Name(), digest
+	if sig.Description, sig.URL, err = parseOpusInfo(sd.Signers[0].Attribute(oidSpcSpOpusInfo)); err != nil {
+		return nil, fail(Malformed, RuleContent, 0, "%w", err)
+	}
+	for _, a := range sd.Signers[0].Unsigned {
+		switch {
+		case a.Type.Equal(oidSpcNestedSignature):
+			for _, nested := range a.Values {
+				if _, err := v.verify(nested, depth+1); err != nil {
+					return nil, err
+				}
+			}
+		case a.Type.Equal(cms.OIDSpcTimestampToken), a.Type.Equal(cms.OIDTimestampToken):
+		default:
+			if v.trust.enforces(RuleUnsigned) {
+				return nil, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)
+			}
+		}
+	}
+	return sig, nil
+}
+
+// checkChecksum recomputes the header's checksum, which covers the bytes of
+// the certificate table that no signature can.
+func (v *peVerifier) checkChecksum(table []byte) error {
+	if !v.trust.enforces(RuleChecksum) {
+		return nil
+	}
+	sum := *v.sum
+	sum.add(table)
+	sum.swap(0, uint32(v.file.tableOffset))
+	sum.swap(0, uint32(v.file.tableSize))
+	var stored [4]byte
+	if err := readAt(v.r, stored[:], v.file.checksum, v.file.size); err != nil {
+		return err
+	}
+	if is, want := binary.LittleEndian.Uint32(stored[:]), sum.value(); is != want {
+		return fail(Tampered, RuleChecksum, v.file.checksum, "the header's checksum is %#08x, the file's is %#08x", is, want)
+	}
+	return nil
+}

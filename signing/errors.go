@@ -1,0 +1,125 @@
+package signing
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hallmark-build/hallmark/signing/cms"
+)
+
+// Kind tells failures of verification apart. Tools give each its own exit
+// code.
+type Kind int
+
+const (
+	Unsupported Kind = iota // no scheme for this kind of file
+	Unsigned                // well formed, and without a signature
+	Tampered                // the signature is for other content, or was changed itself
+	Untrusted               // holds, but the signer, its usage or its strength is not accepted
+	Expired                 // was good once; there is no timestamp from that time
+	Malformed               // file or signature break their format
+)
+
+func (k Kind) String() string {
+	return [...]string{"unsupported", "unsigned", "tampered", "untrusted", "expired", "malformed"}[k]
+}
+
+// Rule names one thing that Verify demands.
+type Rule string
+
+const (
+	RuleFormat      Rule = "format"              // the file is a well-formed PE or ELF
+	RulePresent     Rule = "present"             // there is a signature
+	RuleTable       Rule = "table"               // certificate table or trailer: bounds, alignment, revision, type
+	RulePadding     Rule = "padding"             // nothing hides in the table's padding (CVE-2013-3900)
+	RuleTrailing    Rule = "trailing"            // nothing follows the signature
+	RuleChecksum    Rule = "checksum"            // the PE checksum is right
+	RuleDER         Rule = "der"                 // the signature is DER, its attributes in order
+	RuleContent     Rule = "content"             // the signed content is of the scheme's type and length
+	RuleDigest      Rule = "digest"              // the file's digest is the signed one
+	RuleSignature   Rule = "signature"           // the signature verifies with the signer's key
+	RuleWeak        Rule = "weak-digest"         // no SHA-1
+	RuleUsage       Rule = "usage"               // the signer's certificate is for code signing
+	RuleChain       Rule = "chain"               // the signer's chain ends in a trusted root
+	RuleValidity    Rule = "validity"            // at the time of the timestamp, or now
+	RuleTimestamp   Rule = "timestamp"           // there is an RFC 3161 timestamp
+	RuleTSA         Rule = "timestamp-chain"     // its chain ends in a trusted root
+	RuleFuture      Rule = "timestamp-future"    // it is not from the future
+	RuleBinding     Rule = "timestamp-digest"    // it is over this very signature
+	RuleCertificate Rule = "certificates"        // every embedded certificate belongs to the chain
+	RuleUnsigned    Rule = "unsigned-attributes" // nothing unknown outside the signature's cover
+)
+
+// Error says why a file was not accepted.
+type Error struct {
+	Kind   Kind
+	File   string
+	Rule   Rule
+	Offset int64 // of the offending bytes in the file; 0 when there is no one place
+	Err    error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.File + ": ")
+	}
+	fmt.Fprintf(&b, "%v", e.Kind)
+	if e.Rule != "" {
+		fmt.Fprintf(&b, " (rule %s)", e.Rule)
+	}
+	if e.Offset > 0 {
+		fmt.Fprintf(&b, " at offset %#x", e.Offset)
+	}
+	return b.String() + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// fail is a shorthand for an *Error whose File is filled in by the caller.
+func fail(k Kind, r Rule, offset int64, format string, args ...any) *Error {
+	return &Error{Kind: k, Rule: r, Offset: offset, Err: fmt.Errorf(format, args...)}
+}
+
+// inFile names the file in an error that is ours.
+func inFile(err error, file string) error {
+	var e *Error
+	if errors.As(err, &e) && e.File == "" {
+		e.File = file
+	}
+	return err
+}
+
+// fromCMS gives an error of package cms its kind.
+func fromCMS(err error, offset int64) error {
+	var format *cms.FormatError
+	var usage *cms.UsageError
+	var sig *cms.SignatureError
+	switch {
+	case errors.As(err, &format):
+		return &Error{Kind: Malformed, Rule: RuleDER, Offset: offset, Err: err}
+	case errors.As(err, &sig):
+		return &Error{Kind: Tampered, Rule: RuleSignature, Offset: offset, Err: err}
+	case errors.As(err, &usage):
+		return &Error{Kind: Untrusted, Rule: RuleTSA, Offset: offset, Err: err}
+	case errors.Is(err, cms.ErrNoCertificate):
+		return &Error{Kind: Untrusted, Rule: RuleChain, Offset: offset, Err: err}
+	}
+	return err
+}
+
+// fromChain gives an error of chain building its kind.
+func fromChain(err error, rule Rule) error {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) {
+		switch invalid.Reason {
+		case x509.Expired:
+			return &Error{Kind: Expired, Rule: RuleValidity, Err: err}
+		case x509.IncompatibleUsage:
+			return &Error{Kind: Untrusted, Rule: RuleUsage, Err: err}
+		}
+	}
+	return &Error{Kind: Untrusted, Rule: rule, Err: err}
+}
