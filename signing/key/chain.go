@@ -34,9 +34,13 @@ func OrderChain(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certi
 	}
 }
 
-// selfSigned goes by the names: the signature of a root says nothing, and may
-// well use an algorithm that is no longer accepted elsewhere.
-func selfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
+// selfSigned goes by the names and the key identifiers: the signature of a
+// root says nothing, and may well use an algorithm that is no longer accepted
+// elsewhere.
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) &&
+		(len(c.AuthorityKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId))
+}
 
 func issued(issuer, c *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(issuer) == nil

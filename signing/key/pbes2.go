@@ -180,8 +180,8 @@ func deriveKey(kdf pkix.AlgorithmIdentifier, password []byte, size int) ([]byte,
 		if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
 			return nil, fmt.Errorf("scrypt parameters: %w", err)
 		}
-		if p.N < 2 || p.R < 1 || p.P < 1 || p.P > 16 || p.R > 1<<10 || p.N > maxScryptMemory/128/p.R {
-			return nil, fmt.Errorf("scrypt with N=%d, r=%d, p=%d would take too much memory", p.N, p.R, p.P)
+		if err := checkScrypt(p.N, p.R, p.P); err != nil {
+			return nil, err
 		}
 		if p.KeyLength != 0 && p.KeyLength != size {
 			return nil, fmt.Errorf("scrypt key of %d bytes for a cipher that takes %d", p.KeyLength, size)
@@ -189,6 +189,15 @@ func deriveKey(kdf pkix.AlgorithmIdentifier, password []byte, size int) ([]byte,
 		return scrypt.Key(password, p.Salt, p.N, p.R, p.P, size)
 	}
 	return nil, errScheme{"PBES2 with key derivation " + kdf.Algorithm.String()}
+}
+
+// checkScrypt bounds the memory, 128 * N * r bytes (RFC 7914 section 2), and
+// with it and p the time.
+func checkScrypt(n, r, p int) error {
+	if n < 2 || r < 1 || r > 1<<10 || p < 1 || p > 16 || n > maxScryptMemory/128/r {
+		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d is outside what is taken", n, r, p)
+	}
+	return nil
 }
 
 func pseudoRandom(id asn1.ObjectIdentifier) (func() hash.Hash, error) {

@@ -160,11 +160,12 @@ func parsePEM(file string, data []byte, wantKey bool, password func() ([]byte, e
 			}
 		case "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
 			"DSA PRIVATE KEY", "OPENSSH PRIVATE KEY":
+			keys++
 			if !wantKey {
 				clear(block.Bytes)
 				continue
 			}
-			if keys++; keys > 1 {
+			if keys > 1 {
 				return m, &FileError{File: file, Err: errors.New("it holds several private keys"), Hint: "leave only the one to sign with"}
 			}
 			signer, err := parseKey(file, block, password)
@@ -201,7 +202,7 @@ func beginning(data []byte) int {
 // notPEM says what a file without any block of ours seems to be.
 func notPEM(file string, data []byte) error {
 	err := &FileError{File: file, Err: errors.New("it holds neither certificate nor private key in PEM"), Hint: bothHint}
-	if data[0] == 0x30 {
+	if len(data) > 0 && data[0] == 0x30 {
 		if isPFX(data) {
 			err.Hint = "it is a PKCS#12 file: write pfx:" + file
 		} else {
