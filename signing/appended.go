@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/hallmark-build/hallmark/signing/cms"
@@ -231,72 +228,11 @@ func isUnsigned(err error) bool {
 // copyAndDigest feeds the first size bytes of r to digest and, if it is not
 // nil, to w.
 func copyAndDigest(ctx context.Context, r io.ReaderAt, size int64, w io.Writer, digest hash.Hash) error {
-	block := make([]byte, min(blockSize, max(size, 1)))
-	for at := int64(0); at < size; {
-		if err := ctx.Err(); err != nil {
-			return err
+	return pump(ctx, r, size, 1, func(b []byte) error {
+		if w == nil {
+			return nil
 		}
-		b := block[:min(int64(len(block)), size-at)]
-		if err := readAt(r, b, at, size); err != nil {
-			return err
-		}
-		if err := both(b, w, digest); err != nil {
-			return err
-		}
-		at += int64(len(b))
-	}
-	return nil
-}
-
-// both writes a block and digests it at the same time.
-func both(b []byte, w io.Writer, digest io.Writer) error {
-	if w == nil {
-		digest.Write(b)
-		return nil
-	}
-	written := make(chan error, 1)
-	go func() { _, err := w.Write(b); written <- err }()
-	digest.Write(b)
-	return <-written
-}
-
-// openRegular opens a file that can be read more than once.
-func openRegular(name string) (*os.File, fs.FileInfo, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, info, nil
-}
-
-// finish gives a signed output its mode, flushes it and at the same time
-// verifies what was written, and only then puts it in place.
-func finish(ctx context.Context, s Scheme, out *output, like fs.FileInfo, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
-	if err := out.keep(like); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, err)
-	}
-	flushed := make(chan error, 1)
-	go func() { flushed <- out.Sync() }()
-	roots := x509.NewCertPool()
-	roots.AddCert(k.Root())
-	self := Trust{Roots: roots, Known: k.Chain, anyTSA: true}
-	if ts == nil {
-		self.Policy.Off = []Rule{RuleTimestamp}
-	}
-	sig, err := s.Verify(ctx, out.Name(), self)
-	if flush := <-flushed; flush != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, flush)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("verifying what was just signed: %w", err)
-	}
-	return sig, out.replace(dst)
+		_, err := w.Write(b)
+		return err
+	}, func(b []byte, _ int64) { digest.Write(b) })
 }

@@ -53,7 +53,6 @@ var _ Scheme = Authenticode{}
 func (Authenticode) Name() string { return "authenticode" }
 
 const (
-	blockSize         = 1 << 20 // a multiple of 8
 	winCertRevision   = 0x0200
 	winCertPKCS7      = 0x0002
 	maxNested         = 4 // levels; signtool makes one
@@ -143,32 +142,16 @@ func certificateTable(der []byte) []byte {
 // a copy to w if that is not nil. Zeros pad the content to a multiple of 8.
 func (p *peFile) scan(ctx context.Context, r io.ReaderAt, w io.Writer, digest hash.Hash) (*peChecksum, error) {
 	sum := new(peChecksum)
-	block := make([]byte, min(blockSize, (p.end()+7)&^7))
-	for at := int64(0); at < p.end(); {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		n := int(min(int64(len(block)), p.end()-at))
-		if err := readAt(r, block[:n], at, p.size); err != nil {
-			return nil, err
-		}
-		for n%8 != 0 { // only the last block
-			block[n] = 0
-			n++
-		}
-		b := block[:n]
-		written := make(chan error, 1)
-		if w == nil {
-			written <- nil
-		} else {
-			go func() { _, err := w.Write(b); written <- err }()
-		}
-		p.digestBlock(b, at, digest)
+	err := pump(ctx, r, p.end(), 8, func(b []byte) error {
 		sum.add(b)
-		if err := <-written; err != nil {
-			return nil, err
+		if w == nil {
+			return nil
 		}
-		at += int64(n)
+		_, err := w.Write(b)
+		return err
+	}, func(b []byte, at int64) { p.digestBlock(b, at, digest) })
+	if err != nil {
+		return nil, err
 	}
 	for _, field := range []int64{p.checksum, p.certDir, p.certDir + 4} {
 		var was [4]byte

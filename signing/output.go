@@ -1,11 +1,15 @@
 package signing
 
 import (
+	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hallmark-build/hallmark/signing/key"
 )
 
 // output is a file that is written beside its place and put there by a rename,
@@ -57,4 +61,28 @@ func (o *output) discard() {
 	if !o.done {
 		os.Remove(o.Name())
 	}
+}
+
+// finish gives a signed output its mode, flushes it and at the same time
+// verifies what was written, and only then puts it in place.
+func finish(ctx context.Context, s Scheme, out *output, like fs.FileInfo, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
+	if err := out.keep(like); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, err)
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- out.Sync() }()
+	roots := x509.NewCertPool()
+	roots.AddCert(k.Root())
+	self := Trust{Roots: roots, Known: k.Chain, anyTSA: true}
+	if ts == nil {
+		self.Policy.Off = []Rule{RuleTimestamp}
+	}
+	sig, err := s.Verify(ctx, out.Name(), self)
+	if flush := <-flushed; flush != nil {
+		return nil, fmt.Errorf("writing %s: %w", dst, flush)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verifying what was just signed: %w", err)
+	}
+	return sig, out.replace(dst)
 }

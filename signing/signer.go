@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -190,6 +189,3 @@ func countersigner(ctx context.Context, ts Timestamper, h crypto.Hash, attribute
 		return []cms.Attribute{{Type: attribute, Values: [][]byte{token}}}, nil
 	}
 }
-
-// errNotRegular is for sources that cannot be read twice.
-var errNotRegular = errors.New("not a regular file")
