@@ -1,0 +1,144 @@
+// Package host says what machine this is, which tools the stages of a release find on it, and installs those that
+// are missing.
+//
+// A tool is found by looking for files only: its program on PATH, and the headers without which a C compiler is of no
+// use (the distributions only recommend them, so a compiler alone proves nothing). No program is run for that, so that
+// Setup takes milliseconds when nothing is missing. Doctor does run each program once, for its version, with a limit
+// on time and output.
+//
+// Nothing here reads a package variable or the process's state behind the caller's back: a system value holds the root
+// of the file system, the environment and the user, and tests make their own.
+package host
+
+import (
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// Tool is a program that a stage uses.
+type Tool struct {
+	Name     string   // of the row in the table
+	Programs []string // file names looked for on PATH; the first that is there counts
+	Older    []string // names that do too, when none of Programs is there and apt has none of Packages
+	Headers  []string // patterns (path.Match, relative to /) of files that must be there too; Linux only
+	Packages []string // of Debian and Ubuntu
+	Fallback []string // packages to take when apt does not know Packages
+	Fedora   []string // packages of Fedora
+	Arch     []string // packages of Arch Linux
+	Brew     []string // formulas of Homebrew
+	Purpose  string   // what lacks without it
+	Required bool     // nothing works without it; the stages do without any other, and say what they could not do
+	Version  []string // arguments that print the version; nil: it has none
+}
+
+// Tools lists what the stages and their tests use on this machine's architecture, compilers first.
+func Tools() []Tool { return toolsFor(runtime.GOARCH) }
+
+func toolsFor(goarch string) []Tool {
+	version := []string{"--version"}
+	// LLVM 19 is the first whose clang finds Debian's MinGW libraries and whose linked PE files are reproducible.
+	llvm := func(name string) []string {
+		return []string{name + "-22", name + "-21", name + "-20", name + "-19"}
+	}
+	tools := []Tool{
+		{Name: "git", Programs: []string{"git"}, Packages: []string{"git"}, Fedora: []string{"git-core"}, Arch: []string{"git"}, Brew: []string{"git"},
+			Purpose: "version, revision and time of what is built", Required: true, Version: version},
+		{Name: "gcc", Programs: []string{"gcc"}, Headers: []string{"usr/include/stdio.h"}, Packages: []string{"gcc", "libc6-dev"},
+			Fedora: []string{"gcc", "glibc-devel"}, Arch: []string{"gcc"}, Purpose: "C in Linux targets of toolchain gcc", Version: version},
+		{Name: "g++", Programs: []string{"g++"}, Headers: []string{"usr/include/c++/*/iostream"}, Packages: []string{"g++", "libc6-dev"},
+			Fedora: []string{"gcc-c++"}, Arch: []string{"gcc"}, Purpose: "C++ in Linux targets of toolchain gcc", Version: version},
+		{Name: "clang", Programs: llvm("clang"), Older: []string{"clang"}, Packages: []string{"clang-19", "lld-19"}, Fallback: []string{"clang", "lld"},
+			Fedora: []string{"clang", "lld"}, Arch: []string{"clang", "lld"}, Brew: []string{"llvm", "lld"}, Purpose: "targets of toolchain clang and clang-mingw", Version: version},
+		{Name: "lld", Programs: llvm("ld.lld"), Older: []string{"ld.lld"}, Packages: []string{"lld-19"}, Fallback: []string{"lld"},
+			Fedora: []string{"lld"}, Arch: []string{"lld"}, Brew: []string{"lld"}, Purpose: "linking of toolchain clang and clang-mingw", Version: version},
+	}
+	for _, m := range []struct{ cpu, deb, fedora, what string }{{"x86_64", "x86-64", "mingw64", "windows/amd64"}, {"i686", "i686", "mingw32", "windows/386"}} {
+		tools = append(tools,
+			Tool{Name: m.cpu + "-w64-mingw32-gcc", Programs: []string{m.cpu + "-w64-mingw32-gcc"}, Packages: []string{"gcc-mingw-w64-" + m.deb},
+				Fedora: []string{m.fedora + "-gcc"}, Arch: []string{"mingw-w64-gcc"}, Brew: []string{"mingw-w64"},
+				Purpose: "C in " + m.what + " targets of toolchain mingw and clang-mingw", Version: version},
+			Tool{Name: m.cpu + "-w64-mingw32-g++", Programs: []string{m.cpu + "-w64-mingw32-g++"}, Packages: []string{"g++-mingw-w64-" + m.deb},
+				Fedora: []string{m.fedora + "-gcc-c++"}, Arch: []string{"mingw-w64-gcc"}, Brew: []string{"mingw-w64"},
+				Purpose: "C++ in " + m.what + " targets of toolchain mingw and clang-mingw", Version: version})
+	}
+	tools = append(tools, crossGCC(goarch)...)
+	return append(tools,
+		Tool{Name: "osslsigncode", Programs: []string{"osslsigncode"}, Packages: []string{"osslsigncode"}, Fedora: []string{"osslsigncode"}, Brew: []string{"osslsigncode"},
+			Purpose: "a second judge of signed Windows files, with trust and timestamp", Version: version},
+		Tool{Name: "sbverify", Programs: []string{"sbverify"}, Packages: []string{"sbsigntool"}, Fedora: []string{"sbsigntools"}, Arch: []string{"sbsigntools"},
+			Purpose: "a third judge of signed Windows files", Version: version},
+		Tool{Name: "openssl", Programs: []string{"openssl"}, Packages: []string{"openssl"}, Fedora: []string{"openssl"}, Arch: []string{"openssl"}, Brew: []string{"openssl"},
+			Purpose: "a second judge of signed Linux files", Version: []string{"version"}},
+		Tool{Name: "readelf", Programs: []string{"readelf"}, Packages: []string{"binutils"}, Fedora: []string{"binutils"}, Arch: []string{"binutils"}, Brew: []string{"binutils"},
+			Purpose: "tests look into Linux files with it", Version: version},
+		Tool{Name: "dpkg-deb", Programs: []string{"dpkg-deb"}, Packages: []string{"dpkg"}, Fedora: []string{"dpkg"}, Arch: []string{"dpkg"}, Brew: []string{"dpkg"},
+			Purpose: "tests unpack deb packages with it", Version: version},
+		Tool{Name: "rpm", Programs: []string{"rpm"}, Packages: []string{"rpm"}, Fedora: []string{"rpm"}, Arch: []string{"rpm-tools"}, Brew: []string{"rpm"},
+			Purpose: "tests check rpm packages with it", Version: version},
+		Tool{Name: "rpm2archive", Programs: []string{"rpm2archive"}, Packages: []string{"rpm2cpio"}, Fedora: []string{"rpm"}, Arch: []string{"rpm-tools"}, Brew: []string{"rpm"},
+			Purpose: "tests unpack rpm packages with it"},
+		Tool{Name: "unzip", Programs: []string{"unzip"}, Packages: []string{"unzip"}, Fedora: []string{"unzip"}, Arch: []string{"unzip"}, Brew: []string{"unzip"},
+			Purpose: "tests unpack zip archives with it", Version: []string{"-v"}},
+		Tool{Name: "zstd", Programs: []string{"zstd"}, Packages: []string{"zstd"}, Fedora: []string{"zstd"}, Arch: []string{"zstd"}, Brew: []string{"zstd"},
+			Purpose: "tests unpack archlinux packages with it", Version: version},
+	)
+}
+
+// crossGCC is gcc for the other one of amd64 and arm64. Its package only recommends the C library's headers.
+func crossGCC(goarch string) []Tool {
+	cpu, deb, libc := "aarch64", "aarch64", "arm64"
+	switch goarch {
+	case "amd64":
+	case "arm64":
+		cpu, deb, libc = "x86_64", "x86-64", "amd64"
+	default:
+		return nil
+	}
+	return []Tool{{
+		Name: cpu + "-linux-gnu-gcc", Programs: []string{cpu + "-linux-gnu-gcc"}, Headers: []string{"usr/" + cpu + "-linux-gnu/include/stdio.h"},
+		Packages: []string{"gcc-" + deb + "-linux-gnu", "libc6-dev-" + libc + "-cross"},
+		Fedora:   []string{"gcc-" + cpu + "-linux-gnu"}, Arch: []string{cpu + "-linux-gnu-gcc"},
+		Purpose: "C in linux/" + libc + " targets", Version: []string{"--version"},
+	}}
+}
+
+// system is the machine as this package sees it; tests have their own.
+type system struct {
+	goos, goarch string
+	root         fs.FS    // of "/"
+	environ      []string // of this process
+	euid         int
+	terminal     bool // somebody can type a password
+}
+
+func here() system {
+	return system{
+		goos: runtime.GOOS, goarch: runtime.GOARCH, root: os.DirFS("/"), environ: os.Environ(),
+		euid: os.Geteuid(), terminal: stdinIsTerminal(),
+	}
+}
+
+// getenv returns the last value of a variable, as a process would see it.
+func (s system) getenv(name string) string {
+	for i := len(s.environ) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(s.environ[i], "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// childEnv is the environment of every program that is run here: without our secrets, in English.
+func (s system) childEnv(add ...string) []string {
+	var env []string
+	for _, kv := range s.environ {
+		switch k, _, _ := strings.Cut(kv, "="); k {
+		case "HALLMARK_PASSWORD", "HALLMARK_IDENTITY", "LC_ALL", "LANGUAGE":
+		default:
+			env = append(env, kv)
+		}
+	}
+	return append(append(env, "LC_ALL=C"), add...)
+}
