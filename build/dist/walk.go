@@ -150,7 +150,8 @@ func (w *walker) enter(name string, size int64) error {
 
 // visit hands one entry to fn, then reads what fn left of it, so that checksums are compared and sizes known.
 func (w *walker) visit(name string, mode fs.FileMode, size int64, r io.Reader) error {
-	counted := &countReader{r: r}
+	// One byte more than said is enough to know that it is too long, however long it would go on.
+	counted := &countReader{r: io.LimitReader(r, size+1)}
 	if err := w.fn(name, mode.Perm(), counted); err != nil {
 		// A reading error that fn passes on is the file's, not fn's.
 		if counted.err != nil && errors.Is(err, counted.err) {

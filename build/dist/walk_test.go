@@ -208,38 +208,6 @@ func TestWalkMemory(t *testing.T) {
 	}
 }
 
-func FuzzWalk(f *testing.F) {
-	for _, format := range Formats() {
-		dst := filepath.Join(f.TempDir(), "seed")
-		write(f, format, dst, sample(f, 100))
-		b, err := os.ReadFile(dst)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(walkAny)
-}
-
-// walkAny holds for any bytes: no panic, a FormatError or clean names.
-func walkAny(t *testing.T, b []byte) {
-	var total int64
-	err := walk("fuzz", bytes.NewReader(b), int64(len(b)), func(name string, mode fs.FileMode, r io.Reader) error {
-		if !fs.ValidPath(name) || strings.Contains(name, `\`) || mode != mode.Perm() {
-			t.Errorf("name %q, mode %v", name, mode)
-		}
-		n, err := io.Copy(io.Discard, io.LimitReader(r, 8<<20))
-		if total += n; err == nil && total >= 8<<20 {
-			return errors.New("enough")
-		}
-		return err
-	})
-	var fe *FormatError
-	if err != nil && !errors.As(err, &fe) && err.Error() != "enough" {
-		t.Errorf("%T: %v", err, err)
-	}
-}
-
 func benchmarkFiles(b *testing.B) ([]File, int64) {
 	b.Helper()
 	file := os.Getenv("HALLMARK_BENCH_PROGRAM") // a real program; this test's own by default
