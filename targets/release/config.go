@@ -1,0 +1,212 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/dist"
+	"github.com/hallmark-build/hallmark/signing"
+)
+
+// ConfigFile is the name of the configuration in a module's folder.
+const ConfigFile = "hallmark.yaml"
+
+// Development is the name of the embedded identity and of the embedded
+// timestamp authority.
+const Development = "dev"
+
+// Config is hallmark.yaml. Each package owns its part; this type composes
+// them.
+type Config struct {
+	Name    string `yaml:"name"`    // of the release, and of its archives and packages; default: the first program's
+	Version string `yaml:"version"` // default: from git
+
+	Build    build.Config `yaml:",inline"`
+	Shipping dist.Config  `yaml:",inline"`
+
+	Identity  string         `yaml:"identity"`  // dev, pfx:FILE, pem:CHAIN+KEY; default dev
+	Timestamp Servers        `yaml:"timestamp"` // dev, or URLs of RFC 3161 servers, tried in this order; default dev
+	Sign      signing.Config `yaml:"sign"`
+	Trust     TrustFiles     `yaml:"trust"`
+	Strict    bool           `yaml:"strict"` // a check that could not be made is a failure
+	Dist      string         `yaml:"dist"`   // folder of the results in the module's folder; default dist
+}
+
+// TrustFiles names PEM files of certificates to trust when the release is
+// verified.
+type TrustFiles struct {
+	CA  string `yaml:"ca"`  // anchors of the signer; default: the end of the identity's own chain
+	TSA string `yaml:"tsa"` // anchors of the timestamp servers; default: dev's own, or the system's certificates
+}
+
+// Servers is a list of timestamp servers that may be written as one text.
+type Servers []string
+
+var _ yaml.Unmarshaler = (*Servers)(nil)
+
+// UnmarshalYAML reads one text or a list of texts.
+func (s *Servers) UnmarshalYAML(n *yaml.Node) error {
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	*s = nil
+	for _, item := range items {
+		if item.Kind != yaml.ScalarNode || item.ShortTag() != "!!str" {
+			return fmt.Errorf("want dev, a URL or a list of URLs, not %s", describe(item))
+		}
+		*s = append(*s, item.Value)
+	}
+	return nil
+}
+
+// dev reports whether the embedded timestamp authority is meant.
+func (s Servers) dev() bool { return len(s) == 1 && s[0] == Development }
+
+// Load reads hallmark.yaml in dir, fills in what it leaves out, and checks all
+// that can be checked by reading. A *ConfigError holds every problem, with its
+// line.
+func Load(dir string) (*Config, error) {
+	data, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usage("no %s in %s: `mage init` writes one for this module", ConfigFile, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseConfig(data)
+}
+
+func parseConfig(data []byte) (*Config, error) {
+	c := &Config{}
+	d := decodeStrict(data, c)
+	if len(d.problems) == 0 {
+		c.fill()
+		c.check(d)
+	}
+	if len(d.problems) > 0 {
+		slices.SortStableFunc(d.problems, func(a, b Problem) int { return a.Line - b.Line })
+		return nil, &ConfigError{File: ConfigFile, Problems: d.problems}
+	}
+	return c, nil
+}
+
+// fill sets defaults.
+func (c *Config) fill() {
+	if c.Name == "" && len(c.Build.Programs) > 0 {
+		c.Name = c.Build.Programs[0].Name
+	}
+	if len(c.Build.Programs) == 0 && c.Name != "" {
+		c.Build.Programs = []build.Program{{Name: c.Name, Main: "."}}
+	}
+	if c.Identity == "" {
+		c.Identity = Development
+	}
+	if len(c.Timestamp) == 0 {
+		c.Timestamp = Servers{Development}
+	}
+	if c.Dist == "" {
+		c.Dist = "dist"
+	}
+}
+
+// check adds what is wrong with the values themselves.
+func (c *Config) check(d *document) {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`).MatchString(c.Name) {
+		if c.Name == "" {
+			d.at("name", "name: missing: give the release a name, like `name: notes`")
+		} else {
+			d.at("name", "name: %q cannot be part of a file name: use letters, digits, dots, dashes", c.Name)
+		}
+	}
+	if strings.ContainsAny(c.Version, "/\\ \t\n:") {
+		d.at("version", "version: %q cannot be part of a file name", c.Version)
+	}
+	if clean := filepath.Clean(c.Dist); !filepath.IsLocal(clean) || clean == "." || strings.HasPrefix(clean, ".git") {
+		d.at("dist", "dist: %q is not a folder in the module's own folder", c.Dist)
+	}
+	for i, s := range c.Timestamp {
+		if err := checkServer(s, len(c.Timestamp)); err != nil {
+			d.at(fmt.Sprintf("timestamp[%d]", i), "timestamp: %v", err)
+		}
+	}
+	c.checkTargets(d)
+	if err := c.Shipping.Validate(); err != nil {
+		d.each("packages", err)
+	}
+	if err := c.Sign.Validate(); err != nil {
+		d.each("sign", err)
+	}
+}
+
+// checkTargets lets package build judge every target by itself, so that each
+// complaint gets its line, and then all of them together.
+func (c *Config) checkTargets(d *document) {
+	if len(c.Build.Targets) == 0 {
+		d.at("targets", "targets: none: list at least one, like `targets: [{platform: linux/amd64}]`")
+		return
+	}
+	before := len(d.problems)
+	for i, spec := range c.Build.Targets {
+		path := fmt.Sprintf("targets[%d]", i)
+		if _, err := build.ParsePlatform(spec.Platform); err != nil {
+			d.at(path+".platform", "%s.platform: %v", path, err)
+			continue
+		}
+		one := c.Build
+		one.Targets = []build.Spec{spec}
+		if _, err := one.Expand(); err != nil {
+			d.each(path, err)
+		}
+	}
+	if len(d.problems) > before {
+		return
+	}
+	if _, err := c.Build.Expand(); err != nil {
+		d.each("targets", err)
+	}
+}
+
+// each adds the parts of a joined error one by one, each once.
+func (d *document) each(path string, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			d.each(path, e)
+		}
+		return
+	}
+	text := err.Error()
+	if !slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Text == text }) {
+		d.at(path, "%s", text)
+	}
+}
+
+func checkServer(s string, n int) error {
+	switch s {
+	case Development:
+		if n > 1 {
+			return errors.New("dev is the embedded server: it does not go with others")
+		}
+		return nil
+	case "none", "":
+		return errors.New("a signature without a timestamp stops being valid when its certificate expires: name a server, or dev")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%q is neither dev nor a URL like http://timestamp.example", s)
+	}
+	if u.User != nil {
+		return fmt.Errorf("the URL of %s holds a password: it would be seen in the manifest", u.Host)
+	}
+	return nil
+}

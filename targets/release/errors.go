@@ -1,0 +1,136 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/host"
+	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/key"
+)
+
+// Exit codes of the commands. They tell a script why a command failed without
+// its having to read the words.
+const (
+	ExitFailed    = 1 // a stage failed: compiling, a timestamp server, the disk, a judge
+	ExitUsage     = 2 // the configuration, the identity or the machine is not ready; nothing was started
+	ExitUnsigned  = 3 // a file has no signature
+	ExitTampered  = 4 // a file is not what was signed
+	ExitUntrusted = 5 // the signature holds, but its signer is not trusted
+	ExitExpired   = 6 // the certificate has expired and no timestamp shows that it was good
+	ExitMalformed = 7 // a file or signature breaks its format, or is neither PE nor ELF
+)
+
+// Problem is one thing wrong in a configuration file.
+type Problem struct {
+	Line int // in the file; 0 when it is about no one line
+	Text string
+}
+
+// ConfigError holds everything that is wrong in a configuration file.
+type ConfigError struct {
+	File     string
+	Problems []Problem
+}
+
+// Error lists the problems, one a line, as FILE:LINE: TEXT.
+func (e *ConfigError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		if p.Line > 0 {
+			lines[i] = fmt.Sprintf("%s:%d: %s", e.File, p.Line, p.Text)
+		} else {
+			lines[i] = fmt.Sprintf("%s: %s", e.File, p.Text)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// UsageError is a wish that cannot be met as things stand: nothing was begun.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+func usage(format string, args ...any) error {
+	return &UsageError{fmt.Errorf(format, args...)}
+}
+
+// ExitError is an error with the exit code that its command ends with.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+func (e *ExitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// ExitStatus is what mage asks an error for.
+func (e *ExitError) ExitStatus() int { return e.Code }
+
+// Exit gives an error its exit code. Exit(nil) is nil.
+func Exit(err error) error {
+	if err == nil {
+		return nil
+	}
+	var exit *ExitError
+	if errors.As(err, &exit) {
+		return &ExitError{Code: exit.Code, Err: err}
+	}
+	return &ExitError{Code: exitCode(err), Err: err}
+}
+
+func exitCode(err error) int {
+	var (
+		signature *signing.Error
+		config    *ConfigError
+		use       *UsageError
+		missing   *build.MissingError
+		tool      *host.MissingError
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ExitFailed
+	case errors.As(err, &signature):
+		return kindCode(signature.Kind)
+	case errors.As(err, &config), errors.As(err, &use), errors.As(err, &missing), errors.As(err, &tool), isKeyError(err):
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+func kindCode(k signing.Kind) int {
+	switch k {
+	case signing.Unsigned:
+		return ExitUnsigned
+	case signing.Tampered:
+		return ExitTampered
+	case signing.Untrusted:
+		return ExitUntrusted
+	case signing.Expired:
+		return ExitExpired
+	}
+	return ExitMalformed
+}
+
+// isKeyError reports whether the identity could not be opened.
+func isKeyError(err error) bool {
+	var (
+		file      *key.FileError
+		password  *key.PasswordError
+		mismatch  *key.MismatchError
+		algorithm *key.AlgorithmError
+		expired   *key.ExpiredError
+		usage     *key.UsageError
+		ref       *key.RefError
+	)
+	return errors.As(err, &file) || errors.As(err, &password) || errors.As(err, &mismatch) || errors.As(err, &algorithm) ||
+		errors.As(err, &expired) || errors.As(err, &usage) || errors.As(err, &ref)
+}

@@ -1,0 +1,312 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/compat"
+	"github.com/hallmark-build/hallmark/signing/key"
+	"github.com/hallmark-build/hallmark/signing/tsa"
+)
+
+// Where the certificates stand in the dist folder, for those who verify.
+const (
+	trustCA  = "trust/ca.pem"
+	trustTSA = "trust/tsa.pem"
+)
+
+// signer is an opened identity with all that a signature of it depends on.
+type signer struct {
+	key     *key.Key
+	stamps  signing.Timestamper
+	config  signing.Config
+	anchors anchors
+	digest  string // of what goes into every signature
+}
+
+// anchors are the certificates that a release is verified with.
+type anchors struct {
+	ca, tsa           []byte // PEM
+	caFile, tsaFile   string // where they come from; empty: from the identity, so they are in no file yet
+	shipCA, shipTSA   bool   // put them into the dist folder
+	caRoots, tsaRoots *x509.CertPool
+}
+
+// openSigner opens the identity, and what will stamp and verify its
+// signatures, before anything is built.
+func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer, error) {
+	ref := c.Identity
+	if o.Identity != "" {
+		ref = o.Identity
+	}
+	ref = o.resolveRef(ref)
+	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
+	k, err := key.Open(ctx, ref, ko)
+	if err != nil {
+		return nil, err
+	}
+	s := &signer{key: k, config: c.Sign}
+	d := newDigest("sign 1")
+	d.add(own)
+	for _, cert := range k.Chain {
+		d.add(string(cert.Raw))
+	}
+	settings, err := json.Marshal(c.Sign)
+	if err != nil {
+		return nil, err
+	}
+	d.add(string(settings))
+	d.add(c.Timestamp...)
+
+	var tsaKey *key.Key
+	if c.Timestamp.dev() {
+		if tsaKey, err = key.OpenTSA(ctx, ko); err != nil {
+			return nil, err
+		}
+		d.add(string(tsaKey.Leaf().Raw))
+	}
+	if s.anchors, err = openAnchors(c, o, k, tsaKey); err != nil {
+		return nil, err
+	}
+	if tsaKey != nil {
+		s.stamps = tsa.Local{Server: &tsa.Server{Key: tsaKey}}
+	} else {
+		s.stamps = &tsa.Client{URLs: c.Timestamp, Roots: s.anchors.tsaRoots}
+	}
+	s.digest = d.sum()
+	return s, nil
+}
+
+// keyFor is the digest of the inputs of signing one file, of which unsigned is
+// the SHA-256.
+func (s *signer) keyFor(unsigned string) string {
+	d := newDigest("signature 1")
+	d.add(s.digest, unsigned)
+	return d.sum()
+}
+
+func (s *signer) identity() *Identity {
+	leaf := s.key.Leaf()
+	sum := sha256.Sum256(leaf.Raw)
+	return &Identity{
+		Subject:     leaf.Subject.String(),
+		Issuer:      leaf.Issuer.String(),
+		Fingerprint: hex.EncodeToString(sum[:]),
+		NotAfter:    leaf.NotAfter.UTC(),
+		Development: s.key.Development,
+	}
+}
+
+// openAnchors finds what signatures of k are verified with: what hallmark.yaml
+// names, else the root of the identity's chain, or, if the chain does not hold
+// its root, the system's certificates. tsaKey is nil unless we stamp ourselves.
+func openAnchors(c *Config, o Options, k, tsaKey *key.Key) (anchors, error) {
+	var a anchors
+	var err error
+	switch {
+	case c.Trust.CA != "":
+		a.caFile, a.shipCA = o.path(c.Trust.CA), true
+		if a.ca, err = readPEM("trust.ca", a.caFile); err != nil {
+			return a, err
+		}
+	case selfSigned(k.Root()):
+		a.ca, a.shipCA = encodePEM(k.Root()), true
+	default:
+		root, err := systemRoot(k)
+		if err != nil {
+			return a, err
+		}
+		a.ca, a.shipCA = encodePEM(root), true
+	}
+	switch {
+	case c.Trust.TSA != "":
+		a.tsaFile, a.shipTSA = o.path(c.Trust.TSA), true
+		if a.tsa, err = readPEM("trust.tsa", a.tsaFile); err != nil {
+			return a, err
+		}
+	case tsaKey != nil:
+		a.tsa, a.shipTSA = encodePEM(tsaKey.Root()), true
+	default:
+		if a.tsaFile, err = systemCertificates(); err != nil {
+			return a, err
+		}
+		if a.tsa, err = readPEM("trust.tsa", a.tsaFile); err != nil {
+			return a, err
+		}
+	}
+	return a.pools()
+}
+
+// shippedAnchors finds what a release is verified with when its identity is
+// not at hand: what hallmark.yaml names, else what the release ships.
+func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
+	var a anchors
+	pick := func(configured, key, shipped string) (file string, data []byte, err error) {
+		if configured != "" {
+			file = o.path(configured)
+			data, err = readPEM(key, file)
+			return file, data, err
+		}
+		if e := w.reusable(shipped); e == nil {
+			if w.prev.Entry(shipped) != nil {
+				return "", nil, &signing.Error{Kind: signing.Tampered, File: shipped, Rule: signing.RuleChain,
+					Err: errors.New("it is not the file that the manifest lists, so it says nothing about whom to trust")}
+			}
+			if file, err = systemCertificates(); err != nil {
+				return "", nil, err
+			}
+		} else {
+			file = w.file(shipped)
+		}
+		data, err = readPEM(key, file)
+		return file, data, err
+	}
+	var err error
+	if a.caFile, a.ca, err = pick(c.Trust.CA, "trust.ca", trustCA); err != nil {
+		return a, err
+	}
+	if a.tsaFile, a.tsa, err = pick(c.Trust.TSA, "trust.tsa", trustTSA); err != nil {
+		return a, err
+	}
+	return a.pools()
+}
+
+func (a anchors) pools() (anchors, error) {
+	a.caRoots, a.tsaRoots = x509.NewCertPool(), x509.NewCertPool()
+	if !a.caRoots.AppendCertsFromPEM(a.ca) {
+		return a, usage("trust.ca: %s holds no certificate", a.caFile)
+	}
+	if !a.tsaRoots.AppendCertsFromPEM(a.tsa) {
+		return a, usage("trust.tsa: %s holds no certificate", a.tsaFile)
+	}
+	return a, nil
+}
+
+func (a anchors) trust() signing.Trust {
+	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots}
+}
+
+// key is the digest of the certificates.
+func (a anchors) key() string {
+	d := newDigest("anchors 1")
+	d.add(string(a.ca), string(a.tsa))
+	return d.sum()
+}
+
+// files gives the anchors to foreign programs: those that are in no file yet
+// are written to the scratch folder.
+func (a anchors) files(w *workspace) (compat.Trust, error) {
+	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile}
+	for _, f := range []struct {
+		path *string
+		data []byte
+		name string
+	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}} {
+		if *f.path != "" {
+			continue
+		}
+		file, err := w.scratch(f.name)
+		if err != nil {
+			return t, err
+		}
+		if err := writeFile(file, f.data); err != nil {
+			return t, err
+		}
+		*f.path = file
+	}
+	return t, nil
+}
+
+// ship stages the certificates that go into the dist folder.
+func (a anchors) ship(w *workspace) ([]Entry, error) {
+	var entries []Entry
+	for _, f := range []struct {
+		path string
+		data []byte
+		ship bool
+	}{{trustCA, a.ca, a.shipCA}, {trustTSA, a.tsa, a.shipTSA}} {
+		if !f.ship {
+			continue
+		}
+		e := Entry{Path: f.path, Kind: KindTrust, Size: int64(len(f.data)), SHA256: sumBytes(f.data), Mode: "0644"}
+		if old := w.reusable(f.path); old == nil || old.SHA256 != e.SHA256 {
+			file, err := w.create(f.path)
+			if err != nil {
+				return nil, err
+			}
+			if err := writeFile(file, f.data); err != nil {
+				return nil, err
+			}
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// systemRoot finds the root of a chain that was delivered without it.
+func systemRoot(k *key.Key) (*x509.Certificate, error) {
+	between := x509.NewCertPool()
+	for _, c := range k.Chain[1:] {
+		between.AddCert(c)
+	}
+	chains, err := k.Leaf().Verify(x509.VerifyOptions{Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}})
+	if err != nil {
+		return nil, usage("the identity's chain ends with %q, which is no root, and this system knows none for it: put the root certificate into a file and name it in %s as trust: {ca: FILE}",
+			k.Root().Subject.String(), ConfigFile)
+	}
+	return chains[0][len(chains[0])-1], nil
+}
+
+// systemCertificates is the file of the system's trusted certificates.
+func systemCertificates() (string, error) {
+	for _, file := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"} {
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+	}
+	return "", usage("nothing to verify with: name the root certificates in %s as trust: {ca: FILE, tsa: FILE}, or install ca-certificates", ConfigFile)
+}
+
+func readPEM(what, file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usage("%s: %s does not exist", what, file)
+	}
+	if err != nil {
+		return nil, &UsageError{fmt.Errorf("%s: %w", what, err)}
+	}
+	rest, n := data, 0
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, usage("%s: %s holds a %s: only certificates belong there, and it would be published", what, filepath.Base(file), block.Type)
+		}
+		n++
+	}
+	if n == 0 {
+		return nil, usage("%s: %s holds no PEM certificate: convert DER with `openssl x509 -inform der`", what, file)
+	}
+	return data, nil
+}
+
+func encodePEM(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+}

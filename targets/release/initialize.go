@@ -1,0 +1,147 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// Init writes a hallmark.yaml for the module in the folder, with its programs
+// and with comments that say what else there is. It overwrites nothing.
+func Init(ctx context.Context, o Options) error {
+	file := filepath.Join(o.dir(), ConfigFile)
+	if exists(file) {
+		return usage("%s exists already: it was left as it is", file)
+	}
+	programs, err := findPrograms(ctx, o.dir())
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return usage("%s exists already: it was left as it is", file)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(template(programs))
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(file)
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	for _, p := range programs {
+		o.Progress.Printf("%s: %s", p.name, p.main)
+	}
+	o.Progress.Printf("%s written: look through it, then run `mage check`", file)
+	return nil
+}
+
+type program struct{ name, main string }
+
+// findPrograms asks the go command for the main packages of the module.
+func findPrograms(ctx context.Context, dir string) ([]program, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-find", "-e", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{"\t"}}{{.Module.Path}}{{end}}`, "./...")
+	cmd.Dir, cmd.Env = dir, childEnv()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, usage("looking for programs: go list: %w\n%s", err, strings.TrimSpace(stderr.String()))
+	}
+	var programs []program
+	for line := range strings.Lines(string(out)) {
+		pkg, module, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok {
+			continue
+		}
+		p := program{name: programName(pkg), main: "."}
+		if pkg != module {
+			p.main = "./" + strings.TrimPrefix(pkg, module+"/")
+		}
+		programs = append(programs, p)
+	}
+	if len(programs) == 0 {
+		return nil, usage("no program here: no package main in %s; run this in a module that has one", dir)
+	}
+	return programs, nil
+}
+
+// programName is what `go install` would call a program: the last element of
+// its path that is not a version.
+func programName(pkg string) string {
+	base := path.Base(pkg)
+	if len(base) > 1 && base[0] == 'v' && strings.Trim(base[1:], "0123456789") == "" && path.Dir(pkg) != "." {
+		base = path.Base(path.Dir(pkg))
+	}
+	return base
+}
+
+// template is the starting configuration.
+func template(programs []program) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# What hallmark releases. `+"`mage check`"+` tells whether it can, `+"`mage release`"+` does it.
+name: %s
+
+programs:
+`, quoteYAML(programs[0].name))
+	for _, p := range programs {
+		fmt.Fprintf(&b, "  - {name: %s, main: %s}\n", quoteYAML(p.name), quoteYAML(p.main))
+	}
+	b.WriteString(`    # version: main.version      # variable of the program that gets the version
+    # ldflags: ["-s", "-w"]      # without symbol table and debug information
+    # tags: [netgo]
+
+targets:                         # windows and linux; amd64, arm64, 386
+  - {platform: linux/amd64}
+  - {platform: linux/arm64}
+  - {platform: windows/amd64}
+  # - {platform: windows/arm64, gui: true}                 # no console window
+  # - {platform: windows/amd64, toolchain: clang-mingw}    # with C code: gcc, clang, mingw, clang-mingw
+  # - {platform: linux/386, go: 1.24.0}                    # by another version of Go
+
+# windows:                       # what the Explorer shows
+#   icon: assets/icon.ico
+#   company: Example Ltd
+#   description: What the program does
+#   product: Example
+#   copyright: © Example Ltd
+#   manifest: assets/app.manifest
+
+identity: dev                    # made on this machine, for trying out; for others to trust:
+# identity: pfx:release.pfx      # or pem:chain.pem+key.pem; its password from HALLMARK_PASSWORD or a question
+timestamp: dev                   # with a real identity, servers:
+# timestamp: [http://timestamp.digicert.com, http://timestamp.sectigo.com]
+# sign: {description: What Windows asks about, url: "https://example.com"}
+# trust: {ca: roots.pem, tsa: tsa-roots.pem}               # verify with these, not with the identity's own root
+
+packages: [zip, tar.gz]          # and deb, rpm, apk, archlinux, which need:
+# maintainer: Jane Doe <jane@example.com>
+# description: What the program does
+# homepage: https://example.com
+# license: Apache-2.0
+# files: [README.md, LICENSE]    # put into archives and packages too
+
+# strict: true                   # a judge that is not installed is a failure
+`)
+	return b.String()
+}
+
+func quoteYAML(s string) string {
+	for _, r := range s {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/", r) {
+			return fmt.Sprintf("%q", s)
+		}
+	}
+	switch strings.ToLower(s) {
+	case "true", "false", "null", "yes", "no", "on", "off", "y", "n", "":
+		return fmt.Sprintf("%q", s)
+	}
+	return s
+}

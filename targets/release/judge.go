@@ -1,0 +1,315 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hallmark-build/hallmark/build/dist"
+	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/compat"
+)
+
+const (
+	// ourJudge is the name of our own verifier among the judges.
+	ourJudge = "hallmark"
+
+	schemeContents = "contents" // an archive or package holds what was signed
+	schemeRecord   = "manifest" // a file has the SHA-256 that the manifest says
+)
+
+// court judges artifacts: our own verifier and programs that are not ours.
+type court struct {
+	own     string // which hallmark this is
+	judges  []compat.Judge
+	config  signing.Config
+	anchors anchors
+	again   bool // hear every case, though an earlier verdict would still stand
+}
+
+// VerdictError says that artifacts were refused, or could not be judged.
+type VerdictError struct {
+	Failed []compat.Result
+	Code   int // exit code, from our own verifier's reason
+}
+
+// Error lists the verdicts, one a line.
+func (e *VerdictError) Error() string {
+	lines := make([]string, len(e.Failed))
+	for i, r := range e.Failed {
+		reason := r.Reason
+		if reason == "" {
+			reason = r.Got
+		}
+		lines[i] = fmt.Sprintf("%s: %s: %s", r.Case, r.Judge, reason)
+	}
+	return fmt.Sprintf("%d of the checks failed:\n%s", len(e.Failed), strings.Join(lines, "\n"))
+}
+
+// keyFor is the digest of everything that verdicts about an artifact depend
+// on: the file, the trusted certificates, and the judges' programs, which are
+// told from others without being run.
+func (c *court) keyFor(e Entry) string {
+	d := newDigest("judge 1")
+	d.add(c.own, e.SHA256, e.Mode, c.anchors.key())
+	if s := schemeOf(e); s != "" {
+		for _, j := range c.judges {
+			if j.Scheme != s {
+				continue
+			}
+			d.add(j.Name)
+			if j.FindKey != nil {
+				if k, err := j.FindKey(); err == nil {
+					d.add(k.String())
+				} else {
+					d.add(err.Error())
+				}
+			}
+		}
+	}
+	return d.sum()
+}
+
+func schemeOf(e Entry) string {
+	switch {
+	case e.Kind == KindSums:
+		return compat.Sums
+	case e.Signature != nil:
+		return e.Signature.Scheme
+	}
+	return ""
+}
+
+// judgeAll fills in the entries' JudgeKey and returns all results. Those of
+// the previous manifest stand where nothing they depend on has changed. The
+// error is a *VerdictError if there is a failure among them; the results are
+// returned all the same.
+func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *Progress) ([]compat.Result, error) {
+	known := map[string][]compat.Result{}
+	codes := map[int]bool{}
+	var todo []int
+	for i := range entries {
+		e := &entries[i]
+		if e.Kind == KindTrust {
+			continue
+		}
+		e.JudgeKey = c.keyFor(*e)
+		if old := w.reusable(e.Path); !c.again && old != nil && old.JudgeKey == e.JudgeKey {
+			if results := resultsOf(w.prev, e.Path); passed(results) {
+				known[e.Path] = results
+				continue
+			}
+		}
+		todo = append(todo, i)
+	}
+	p.begin("verify", len(todo))
+	defer p.end()
+	foreign, err := c.askForeign(ctx, entries, todo, w)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]compat.Result, len(entries))
+	kinds := make([]int, len(entries))
+	err = each(ctx, runtime.NumCPU(), todo, func(ctx context.Context, i int) error {
+		done := p.start(entries[i].Path)
+		rows[i], kinds[i] = c.ask(ctx, entries[i], entries, w)
+		note := rows[i].Status.String()
+		for _, r := range foreign[entries[i].Path] {
+			note += fmt.Sprintf(", %s %s", r.Judge, r.Status)
+		}
+		done(note)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range todo {
+		if rows[i].Judge != "" {
+			known[entries[i].Path] = append(known[entries[i].Path], rows[i])
+		}
+		codes[kinds[i]] = true
+		known[entries[i].Path] = append(known[entries[i].Path], foreign[entries[i].Path]...)
+	}
+	var results []compat.Result
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		results = append(results, known[name]...)
+	}
+	return results, verdict(results, codes)
+}
+
+// verdict makes an error of the failures.
+func verdict(results []compat.Result, codes map[int]bool) error {
+	e := &VerdictError{Code: ExitFailed}
+	for _, r := range results {
+		if r.Status == compat.Fail {
+			e.Failed = append(e.Failed, r)
+		}
+	}
+	if len(e.Failed) == 0 {
+		return nil
+	}
+	// Of several reasons the gravest is told.
+	for _, code := range []int{ExitTampered, ExitMalformed, ExitUnsigned, ExitUntrusted, ExitExpired} {
+		if codes[code] {
+			e.Code = code
+			break
+		}
+	}
+	return &ExitError{Code: e.Code, Err: e}
+}
+
+// askForeign puts the artifacts before the foreign judges.
+func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *workspace) (map[string][]compat.Result, error) {
+	trust, err := c.anchors.files(w)
+	if err != nil {
+		return nil, err
+	}
+	var cases []compat.Case
+	for _, i := range todo {
+		e := entries[i]
+		scheme := schemeOf(e)
+		if scheme == "" {
+			continue
+		}
+		file := w.file(e.Path)
+		if e.Kind == KindSums {
+			var names []string
+			for _, a := range entries {
+				names = append(names, a.Path)
+			}
+			dir, err := w.view(names)
+			if err != nil {
+				return nil, err
+			}
+			file = filepath.Join(dir, filepath.FromSlash(e.Path))
+		}
+		cases = append(cases, compat.Case{File: file, Name: e.Path, Scheme: scheme, Want: compat.Accept})
+	}
+	if len(cases) == 0 {
+		return nil, nil
+	}
+	byPath := map[string][]compat.Result{}
+	for _, r := range compat.Run(ctx, c.judges, cases, trust, runtime.NumCPU()) {
+		r.Command = c.command(r, trust)
+		byPath[r.Case] = append(byPath[r.Case], r)
+	}
+	return byPath, ctx.Err()
+}
+
+// command is how somebody who has the dist folder asks the judge again, in it.
+func (c *court) command(r compat.Result, used compat.Trust) string {
+	i := slices.IndexFunc(c.judges, func(j compat.Judge) bool { return j.Name == r.Judge && j.Scheme == r.Scheme })
+	if i < 0 || c.judges[i].Command == nil || r.Command == "" {
+		return ""
+	}
+	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA}
+	if !c.anchors.shipTSA && c.anchors.tsaFile != "" && filepath.IsAbs(used.TSAFile) && path.Base(used.TSAFile) != path.Base(trustTSA) {
+		trust.TSAFile = used.TSAFile
+	}
+	return c.judges[i].Command(filepath.FromSlash(r.Case), trust)
+}
+
+// ask is our own judgement of one artifact, and its exit code.
+func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (compat.Result, int) {
+	r := compat.Result{Judge: ourJudge, Case: e.Path, Want: compat.Accept.String(), Got: compat.Accept.String(), Status: compat.Pass}
+	start := time.Now()
+	refuse := func(code int, err error) (compat.Result, int) {
+		r.Status, r.Got, r.Reason = compat.Fail, compat.Refuse.String(), err.Error()
+		return r, code
+	}
+	if c.again {
+		if w.reusable(e.Path) == nil {
+			r.Scheme = schemeRecord
+			return refuse(ExitTampered, errors.New("it is missing, or its size, mode or SHA-256 is not what the manifest says"))
+		}
+	}
+	switch e.Kind {
+	case KindBinary:
+		r.Scheme = schemeOf(e)
+		scheme, err := c.config.For(w.file(e.Path))
+		if err == nil {
+			if r.Scheme == "" {
+				r.Scheme = scheme.Name()
+			}
+			_, err = scheme.Verify(ctx, w.file(e.Path), c.anchors.trust())
+		}
+		if err != nil {
+			var s *signing.Error
+			if errors.As(err, &s) {
+				s.File = "" // the case says which
+			}
+			return refuse(exitCode(err), err)
+		}
+	case KindArchive, KindPackage:
+		r.Scheme = schemeContents
+		contents, err := unpack(ctx, w.file(e.Path))
+		if err == nil && !slices.Equal(contents, e.Contents) {
+			err = errors.New("it does not hold what the manifest says")
+		}
+		if err == nil {
+			err = carries(e, membersOf(e, all))
+		}
+		var format *dist.FormatError
+		if errors.As(err, &format) {
+			return refuse(ExitMalformed, err)
+		}
+		if err != nil {
+			return refuse(ExitTampered, err)
+		}
+	default:
+		return compat.Result{}, 0
+	}
+	r.Seconds = math.Round(time.Since(start).Seconds()*1000) / 1000
+	return r, 0
+}
+
+// membersOf finds the binaries that an archive or package is made of: those
+// whose folder its name ends with.
+func membersOf(e Entry, all []Entry) []Entry {
+	var members []Entry
+	for _, b := range all {
+		if b.Kind == KindBinary && strings.Contains(e.Path, "_"+path.Base(path.Dir(b.Path))+".") {
+			members = append(members, b)
+		}
+	}
+	return members
+}
+
+func resultsOf(m *Manifest, path string) []compat.Result {
+	var found []compat.Result
+	for _, r := range m.Results {
+		if r.Case == path {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// passed reports whether verdicts may stand: a failure may not, and neither
+// may the absence of any.
+func passed(results []compat.Result) bool {
+	return len(results) > 0 && !slices.ContainsFunc(results, func(r compat.Result) bool { return r.Status == compat.Fail })
+}
+
+// skips groups the checks that could not be made by judge and reason.
+func skips(results []compat.Result) []string {
+	count := map[string]int{}
+	for _, r := range results {
+		if r.Status == compat.Skip {
+			count[r.Judge+": "+r.Reason]++
+		}
+	}
+	var lines []string
+	for _, what := range slices.Sorted(maps.Keys(count)) {
+		lines = append(lines, fmt.Sprintf("SKIP %s (%d files)", what, count[what]))
+	}
+	return lines
+}

@@ -1,0 +1,160 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// The environment variables that are read, and not passed on to any program
+// that is started.
+const (
+	EnvIdentity = "HALLMARK_IDENTITY" // takes the place of identity in hallmark.yaml
+	EnvPassword = "HALLMARK_PASSWORD" // of the identity's file
+)
+
+// Options says for whom and where the commands work. Its zero value is for a
+// program: the current folder, no words, no questions.
+type Options struct {
+	Dir      string                            // the module's folder; empty means the current one
+	Identity string                            // instead of the configuration's; empty means that one
+	KeyDir   string                            // of the development identity; empty means the user's configuration folder
+	Password func(what string) ([]byte, error) // asked for a password when a file needs one; nil means there is none
+	Progress *Progress                         // nil is silent
+}
+
+// Terminal returns options for a person or a CI job: the environment's
+// identity and password, a question at the terminal when a password is
+// missing, and progress on the standard output.
+func Terminal() Options {
+	return Options{
+		Identity: os.Getenv(EnvIdentity),
+		Password: askPassword,
+		Progress: NewProgress(os.Stdout, os.Getenv),
+	}
+}
+
+// askPassword takes the password from the environment, else from the terminal,
+// without echo.
+func askPassword(what string) ([]byte, error) {
+	if p, ok := os.LookupEnv(EnvPassword); ok {
+		return []byte(p), nil
+	}
+	fd := int(os.Stdin.Fd())
+	if !term.IsTerminal(fd) {
+		return nil, nil
+	}
+	// A signal during the question would leave the terminal without echo.
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupted)
+	fmt.Fprintf(os.Stderr, "Password for %s: ", what)
+	type answer struct {
+		password []byte
+		err      error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		p, err := term.ReadPassword(fd)
+		answered <- answer{p, err}
+	}()
+	select {
+	case a := <-answered:
+		fmt.Fprintln(os.Stderr)
+		return a.password, a.err
+	case <-interrupted:
+		term.Restore(fd, state)
+		fmt.Fprintln(os.Stderr)
+		return nil, errors.New("interrupted")
+	}
+}
+
+func (o Options) dir() string {
+	if o.Dir == "" {
+		return "."
+	}
+	return o.Dir
+}
+
+// path resolves a path of hallmark.yaml, which is relative to the module.
+func (o Options) path(p string) string {
+	if filepath.IsAbs(p) || o.dir() == "." {
+		return p
+	}
+	return filepath.Join(o.Dir, p)
+}
+
+// resolveRef resolves the paths in an identity's reference.
+func (o Options) resolveRef(ref string) string {
+	scheme, paths, ok := strings.Cut(ref, ":")
+	if !ok || scheme != "pfx" && scheme != "pem" || o.dir() == "." {
+		return ref
+	}
+	parts := []string{paths}
+	if scheme == "pem" {
+		parts = strings.Split(paths, "+")
+	}
+	for i, p := range parts {
+		if p != "" {
+			parts[i] = o.path(p)
+		}
+	}
+	return scheme + ":" + strings.Join(parts, "+")
+}
+
+// interruptible ends the context on the signals by which a person or a CI
+// system stops a job. mage itself minds SIGINT only.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+}
+
+// childEnv is the environment of programs that are started: without secrets.
+func childEnv() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if name != EnvPassword && name != EnvIdentity {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// modulePath is this project's module.
+const modulePath = "github.com/hallmark-build/hallmark"
+
+// ownVersion says which hallmark this is. It is part of every stage's key, so
+// that a new hallmark does not take over what an older one made. Where the
+// module has no version, because somebody works on it, the program's own
+// SHA-256 takes its place.
+func ownVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == modulePath && m.Replace == nil && m.Version != "" && m.Version != "(devel)" {
+				return m.Version
+			}
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return "(devel)"
+	}
+	sum, err := hashFile(context.Background(), exe)
+	if err != nil {
+		return "(devel)"
+	}
+	return "(devel) " + sum
+}

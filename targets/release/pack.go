@@ -1,0 +1,260 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/dist"
+)
+
+// sumsFile is the name of the list of checksums.
+const sumsFile = "SHA256SUMS"
+
+// parcel is one archive or package to be made: the programs of one folder of
+// binaries, and the further files.
+type parcel struct {
+	path     string
+	kind     Kind
+	format   string
+	platform build.Platform
+	bins     []Entry
+}
+
+// planParcels decides which formats each folder of binaries is packed in: zip
+// for windows and tar.gz for the others if both are asked for, the one that is
+// asked for otherwise; packages of Linux distributions for linux.
+func planParcels(name, version string, formats []string, bins []Entry) ([]parcel, error) {
+	groups := map[string][]Entry{}
+	for _, e := range bins {
+		groups[path.Dir(e.Path)] = append(groups[path.Dir(e.Path)], e)
+	}
+	var parcels []parcel
+	for dir, members := range groups {
+		platform, err := build.ParsePlatform(members[0].Platform)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(members, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+		for _, format := range formats {
+			p := parcel{format: format, platform: platform, bins: members}
+			switch format {
+			case dist.Zip, dist.TarGz:
+				p.kind = KindArchive
+				if slices.Contains(formats, dist.Zip) && slices.Contains(formats, dist.TarGz) &&
+					(format == dist.Zip) != (platform.OS == "windows") {
+					continue
+				}
+			default:
+				p.kind = KindPackage
+				if platform.OS != "linux" {
+					continue
+				}
+			}
+			p.path = fmt.Sprintf("%s_%s_%s%s", name, version, path.Base(dir), dist.Extension(format))
+			parcels = append(parcels, p)
+		}
+	}
+	slices.SortFunc(parcels, func(a, b parcel) int { return strings.Compare(a.path, b.path) })
+	return parcels, nil
+}
+
+// packer knows what all parcels of a release have in common.
+type packer struct {
+	name, version string
+	config        dist.Config
+	extra         []dist.File
+	time          time.Time
+	digest        string
+}
+
+func newPacker(ctx context.Context, own string, c *Config, dir, version string, t time.Time) (*packer, error) {
+	extra, err := c.Shipping.Collect(dir)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	k := &packer{name: c.Name, version: version, config: c.Shipping, extra: extra, time: t}
+	k.config.Packages, k.config.Files = nil, nil
+	settings, err := json.Marshal(k.config)
+	if err != nil {
+		return nil, err
+	}
+	d := newDigest("pack 1")
+	d.add(own, k.name, k.version, string(settings), t.UTC().Format(time.RFC3339))
+	for _, f := range extra {
+		sum, err := hashFile(ctx, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		d.add(f.Name, formatMode(f.Mode), sum)
+	}
+	k.digest = d.sum()
+	return k, nil
+}
+
+// packAll makes the parcels of which the inputs have changed, and unpacks each
+// again.
+func packAll(ctx context.Context, k *packer, parcels []parcel, w *workspace, p *Progress) ([]Entry, error) {
+	entries := make([]Entry, len(parcels))
+	var todo []int
+	for i, parcel := range parcels {
+		key := k.keyFor(parcel)
+		if old := w.reusable(parcel.path); old != nil && old.PackKey == key {
+			entries[i] = *old
+			continue
+		}
+		todo = append(todo, i)
+	}
+	p.begin("package", len(todo))
+	defer p.end()
+	err := each(ctx, min(runtime.NumCPU(), build.Jobs()), todo, func(ctx context.Context, i int) error {
+		done := p.start(parcels[i].path)
+		e, err := packOne(ctx, k, parcels[i], w)
+		if err != nil {
+			done("failed")
+			return fmt.Errorf("packing %s: %w", parcels[i].path, err)
+		}
+		done(size(e.Size))
+		entries[i] = e
+		return nil
+	})
+	return entries, err
+}
+
+func (k *packer) keyFor(p parcel) string {
+	d := newDigest("parcel 1")
+	d.add(k.digest, p.path, p.format)
+	for _, e := range p.bins {
+		d.add(e.Path, e.Mode, e.SHA256)
+	}
+	return d.sum()
+}
+
+func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, error) {
+	e := Entry{Path: p.path, Kind: p.kind, Platform: p.platform.String(), Toolchain: p.bins[0].Toolchain, PackKey: k.keyFor(p)}
+	files := slices.Clone(k.extra)
+	for _, b := range p.bins {
+		mode, err := parseMode(b.Mode)
+		if err != nil {
+			return e, err
+		}
+		files = append(files, dist.File{Name: path.Base(b.Path), Path: w.file(b.Path), Mode: mode})
+	}
+	dst, err := w.create(p.path)
+	if err != nil {
+		return e, err
+	}
+	if err := ctx.Err(); err != nil {
+		return e, err
+	}
+	switch p.format {
+	case dist.Zip:
+		err = dist.WriteZip(dst, files, k.time)
+	case dist.TarGz:
+		err = dist.WriteTarGz(dst, files, k.time)
+	default:
+		err = dist.WritePackage(dst, dist.Package{
+			Name: k.name, Version: k.version, Arch: goArch(p.platform), Format: p.format,
+			Config: k.config, Files: files, ModTime: k.time,
+		})
+	}
+	if err != nil {
+		return e, err
+	}
+	if err := describeFile(ctx, dst, &e); err != nil {
+		return e, err
+	}
+	if e.Contents, err = unpack(ctx, dst); err != nil {
+		return e, err
+	}
+	return e, carries(e, p.bins)
+}
+
+// goArch is the architecture as package dist takes it: arm with its version.
+func goArch(p build.Platform) string {
+	if p.Arch == "arm" {
+		return p.Arch + strings.TrimPrefix(p.Variant, "v")
+	}
+	return p.Arch
+}
+
+// unpack reads every file in an archive or package again.
+func unpack(ctx context.Context, file string) ([]Content, error) {
+	var contents []Content
+	err := dist.Walk(file, func(name string, mode fs.FileMode, r io.Reader) error {
+		h := sha256.New()
+		if _, err := io.Copy(h, contextReader{ctx, r}); err != nil {
+			return err
+		}
+		contents = append(contents, Content{Name: name, Mode: formatMode(mode), SHA256: hex.EncodeToString(h.Sum(nil))})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("unpacking it again: %w", err)
+	}
+	return contents, nil
+}
+
+// carries checks that a parcel holds every binary as it was signed, and that
+// it can be executed. Packagers strip, and a stripped program has lost its
+// signature.
+func carries(e Entry, bins []Entry) error {
+	var errs []error
+	for _, b := range bins {
+		i := slices.IndexFunc(e.Contents, func(c Content) bool {
+			return path.Base(c.Name) == path.Base(b.Path) && c.SHA256 == b.SHA256
+		})
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s is not in it as it was signed", b.Path))
+			continue
+		}
+		if m, err := parseMode(e.Contents[i].Mode); err != nil || m&0o111 != 0o111 {
+			errs = append(errs, fmt.Errorf("%s has mode %s in it and cannot be executed", b.Path, e.Contents[i].Mode))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sumsOf stages SHA256SUMS over the artifacts, if the one that is there is not
+// the same.
+func sumsOf(ctx context.Context, artifacts []Entry, w *workspace) (Entry, error) {
+	e := Entry{Path: sumsFile, Kind: KindSums}
+	d := newDigest("sums 1")
+	names := make([]string, len(artifacts))
+	sorted := slices.SortedFunc(slices.Values(artifacts), func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	for i, a := range sorted {
+		names[i] = a.Path
+		d.add(a.Path, a.SHA256)
+	}
+	e.PackKey = d.sum()
+	if old := w.reusable(sumsFile); old != nil && old.PackKey == e.PackKey {
+		return *old, nil
+	}
+	dir, err := w.view(names)
+	if err != nil {
+		return e, err
+	}
+	dst, err := w.create(sumsFile)
+	if err != nil {
+		return e, err
+	}
+	if err := dist.WriteSums(dst, dir, names); err != nil {
+		return e, err
+	}
+	if err := os.Chmod(dst, 0o644); err != nil {
+		return e, err
+	}
+	return e, describeFile(ctx, dst, &e)
+}

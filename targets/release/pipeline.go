@@ -1,0 +1,563 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/host"
+	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/compat"
+)
+
+// Run makes the whole release: it compiles, signs, packs and judges, and then
+// puts all of it in place at once. What has not changed since the previous
+// release is not made again. If anything fails, the dist folder stays as it
+// was.
+func Run(ctx context.Context, o Options) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	own := ownVersion()
+	t := newStopwatch()
+
+	// Everything that can be wrong beforehand, is.
+	src, builder, targets, err := openBuild(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	s, err := openSigner(ctx, own, c, o)
+	if err != nil {
+		return err
+	}
+	packs, err := newPacker(ctx, own, c, o.dir(), src.Version, src.Time)
+	if err != nil {
+		return err
+	}
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), true)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.inspect(ctx); err != nil {
+		return err
+	}
+	plan, err := planTargets(ctx, own, builder, targets, w, func(e Entry) bool {
+		return e.Signature == nil || e.SignKey == s.keyFor(e.Unsigned)
+	})
+	if err != nil {
+		return err
+	}
+	parcels, err := planParcels(c.Name, src.Version, c.Shipping.Packages, planned(plan))
+	if err != nil {
+		return err
+	}
+	if err := w.own(outputs(plan, parcels)); err != nil {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	t.lap("check")
+
+	bins, err := compileAll(ctx, builder, plan, w, o.Progress)
+	if err != nil {
+		return err
+	}
+	t.lap("compile")
+
+	signed, err := signAll(ctx, s, bins, w, o.Progress)
+	if err != nil {
+		return err
+	}
+	anchors, err := s.anchors.ship(w)
+	if err != nil {
+		return err
+	}
+	t.lap("sign")
+
+	entries, err := ship(ctx, c, packs, signed, anchors, w, o.Progress)
+	if err != nil {
+		return err
+	}
+	t.lap("package")
+
+	m := newManifest(c, src)
+	m.Identity, m.Timestamp, m.Artifacts = s.identity(), c.Timestamp, entries
+	court := &court{own: own, judges: compat.Judges(), config: c.Sign, anchors: s.anchors}
+	if m.Results, err = court.judgeAll(ctx, m.Artifacts, w, o.Progress); err != nil {
+		return err
+	}
+	if err := strict(c, m.Results); err != nil {
+		return err
+	}
+	t.lap("verify")
+	return publish(ctx, w, m, t, o.Progress)
+}
+
+// Build compiles all targets, and puts the unsigned programs into the dist
+// folder. It needs no identity. A program that stands there already, built
+// from the same sources, signed or not, is left alone.
+func Build(ctx context.Context, o Options) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	t := newStopwatch()
+	src, builder, targets, err := openBuild(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), true)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.inspect(ctx); err != nil {
+		return err
+	}
+	plan, err := planTargets(ctx, ownVersion(), builder, targets, w, func(Entry) bool { return true })
+	if err != nil {
+		return err
+	}
+	if err := w.own(outputs(plan, nil)); err != nil {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	t.lap("check")
+	bins, err := compileAll(ctx, builder, plan, w, o.Progress)
+	if err != nil {
+		return err
+	}
+	m := newManifest(c, src)
+	if m.Artifacts, err = keepUnsigned(bins, w); err != nil {
+		return err
+	}
+	t.lap("compile")
+	w.carryOver(m)
+	return publish(ctx, w, m, t, o.Progress)
+}
+
+// Sign signs the programs that Build left in the dist folder. It compiles
+// nothing: what it signs must be, byte for byte, what the manifest says was
+// built.
+func Sign(ctx context.Context, o Options) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	t := newStopwatch()
+	s, err := openSigner(ctx, ownVersion(), c, o)
+	if err != nil {
+		return err
+	}
+	w, bins, err := openBuilt(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	t.lap("check")
+	m := w.follow()
+	if m.Artifacts, err = signAll(ctx, s, bins, w, o.Progress); err != nil {
+		return err
+	}
+	for _, e := range m.Artifacts {
+		scheme, err := c.Sign.For(w.file(e.Path))
+		if err != nil {
+			return err
+		}
+		if _, err := scheme.Verify(ctx, w.file(e.Path), s.anchors.trust()); err != nil {
+			return err
+		}
+	}
+	anchors, err := s.anchors.ship(w)
+	if err != nil {
+		return err
+	}
+	m.Artifacts = append(m.Artifacts, anchors...)
+	m.Identity, m.Timestamp = s.identity(), c.Timestamp
+	t.lap("sign")
+	w.carryOver(m)
+	return publish(ctx, w, m, t, o.Progress)
+}
+
+// Package packs the signed programs of the dist folder into archives and
+// packages, takes them out again and compares, and writes SHA256SUMS.
+func Package(ctx context.Context, o Options) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	t := newStopwatch()
+	w, bins, err := openBuilt(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	m := w.follow()
+	packs, err := newPacker(ctx, ownVersion(), c, o.dir(), m.Version, m.Source.Time)
+	if err != nil {
+		return err
+	}
+	t.lap("check")
+	var signed []Entry
+	for _, b := range bins {
+		if b.Signature == nil {
+			return &signing.Error{Kind: signing.Unsigned, File: filepath.Join(c.Dist, filepath.FromSlash(b.Path)), Rule: signing.RulePresent,
+				Err: errors.New("only signed programs are packed: run `mage sign` first")}
+		}
+		signed = append(signed, b.Entry)
+	}
+	if m.Artifacts, err = ship(ctx, c, packs, signed, w.prev.of(KindTrust), w, o.Progress); err != nil {
+		return err
+	}
+	t.lap("package")
+	m.Results = w.standing(m)
+	return publish(ctx, w, m, t, o.Progress)
+}
+
+// Verify judges what the dist folder holds by its manifest: every file against
+// its SHA-256, every signed program by our own verifier and by the judges that
+// are installed, every archive and package by unpacking it. Nothing but the
+// results in the manifest, and the report, is written. The certificates to
+// trust are those of hallmark.yaml's trust, else those that the release ships.
+func Verify(ctx context.Context, o Options) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	t := newStopwatch()
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if w.prev == nil || len(w.prev.Artifacts) == 0 {
+		return nothingBuilt(c)
+	}
+	if err := w.inspect(ctx); err != nil {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	a, err := shippedAnchors(c, o, w)
+	if err != nil {
+		return err
+	}
+	m := w.follow()
+	m.Artifacts = slices.Clone(w.prev.Artifacts)
+	court := &court{own: ownVersion(), judges: compat.Judges(), config: c.Sign, anchors: a, again: true}
+	results, verdict := court.judgeAll(ctx, m.Artifacts, w, o.Progress)
+	if results == nil && verdict != nil {
+		return verdict
+	}
+	m.Results = results
+	t.lap("verify")
+	return errors.Join(publish(ctx, w, m, t, o.Progress), verdict, strict(c, results))
+}
+
+// Check finds out whether Run could begin: configuration, sources, identity,
+// compilers and further files. It changes nothing.
+func Check(ctx context.Context, o Options) error {
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	src, builder, targets, err := openBuild(ctx, c, o)
+	var s *signer
+	signErr := err
+	if err == nil {
+		err = once(each(ctx, build.Jobs(), targets, func(ctx context.Context, t build.Target) error {
+			if err := builder.Check(ctx, t); err != nil {
+				return &UsageError{err}
+			}
+			return nil
+		}))
+		s, signErr = openSigner(ctx, ownVersion(), c, o)
+	}
+	_, packErr := newPacker(ctx, "", c, o.dir(), src.Version, src.Time)
+	if err := errors.Join(err, onlyNew(signErr, err), packErr); err != nil {
+		return err
+	}
+	for _, t := range targets {
+		o.Progress.Printf("%s", t.Rel())
+	}
+	o.Progress.Printf("%s %s: %d programs to build, signed by %s", c.Name, src.Version, len(targets), s.key.Leaf().Subject)
+	return nil
+}
+
+func onlyNew(err, known error) error {
+	if err == known {
+		return nil
+	}
+	return err
+}
+
+// Clean removes what the manifest lists, the manifest and the report, and the
+// folders that are empty then. Other files stay.
+func Clean(o Options) error {
+	c, err := Load(o.dir())
+	if err != nil {
+		return err
+	}
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	var use *UsageError
+	if errors.As(err, &use) && !exists(filepath.Join(o.dir(), c.Dist)) {
+		o.Progress.Printf("%s: nothing to remove", c.Dist)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	n, err := w.clean()
+	if err != nil {
+		return err
+	}
+	o.Progress.Printf("%s: %d files removed", c.Dist, n)
+	return nil
+}
+
+// openBuild reads the sources and the Go environment.
+func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.Builder, []build.Target, error) {
+	src, err := build.ReadSource(ctx, o.dir(), c.Dist)
+	if err != nil {
+		return src, nil, nil, err
+	}
+	if c.Version != "" {
+		src.Version = c.Version
+	}
+	targets, err := c.Build.Expand()
+	if err != nil {
+		return src, nil, nil, &UsageError{err}
+	}
+	builder, err := build.NewBuilder(ctx, src)
+	return src, builder, targets, err
+}
+
+// openBuilt opens a dist folder that Build filled, and makes sure that its
+// programs are what Build left.
+func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []binary, err error) {
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	built := []Entry{}
+	if w.prev != nil {
+		built = w.prev.of(KindBinary)
+	}
+	if len(built) == 0 {
+		return nil, nil, nothingBuilt(c)
+	}
+	if err := w.inspect(ctx); err != nil {
+		return nil, nil, err
+	}
+	var bins []binary
+	var errs []error
+	for _, e := range built {
+		if w.reusable(e.Path) == nil {
+			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
+				Err: errors.New("it is missing, or not what was built: its size, mode or SHA-256 differs from the manifest; build it again")})
+		}
+		bins = append(bins, binary{e, w.file(e.Path)})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	return w, bins, w.begin()
+}
+
+func nothingBuilt(c *Config) error {
+	return usage("%s holds nothing that was built: run `mage build` or `mage release` first", c.Dist)
+}
+
+// ship packs signed programs and lists all checksums.
+func ship(ctx context.Context, c *Config, k *packer, signed, anchors []Entry, w *workspace, p *Progress) ([]Entry, error) {
+	parcels, err := planParcels(c.Name, k.version, c.Shipping.Packages, signed)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packAll(ctx, k, parcels, w, p)
+	if err != nil {
+		return nil, err
+	}
+	entries := slices.Concat(signed, anchors, packed)
+	sums, err := sumsOf(ctx, entries, w)
+	if err != nil {
+		return nil, err
+	}
+	return append(entries, sums), nil
+}
+
+// planned returns what is known of the binaries before they are compiled.
+func planned(plan []target) []Entry {
+	entries := make([]Entry, len(plan))
+	for i, t := range plan {
+		entries[i] = Entry{Path: t.Rel(), Platform: t.Platform.String(), Toolchain: t.Toolchain}
+	}
+	return entries
+}
+
+// outputs lists the paths that a release will need.
+func outputs(plan []target, parcels []parcel) []string {
+	paths := []string{trustCA, trustTSA, sumsFile}
+	for _, t := range plan {
+		paths = append(paths, t.Rel())
+	}
+	for _, p := range parcels {
+		paths = append(paths, p.path)
+	}
+	return paths
+}
+
+func newManifest(c *Config, src build.Source) *Manifest {
+	return &Manifest{
+		Schema: Schema, Name: c.Name, Version: src.Version, Go: runtime.Version(),
+		Source: Source{Module: src.Module, Revision: src.Revision, Time: src.Time.UTC(), Modified: src.Modified, Digest: src.Digest},
+	}
+}
+
+// follow starts a manifest that continues the previous one.
+func (w *workspace) follow() *Manifest {
+	m := *w.prev
+	m.Artifacts, m.Results = nil, nil
+	return &m
+}
+
+// carryOver completes the manifest of a stage that does not make everything:
+// if the stage changed nothing, all that was made from its outputs still
+// stands; else it is stale, and left out.
+func (w *workspace) carryOver(m *Manifest) {
+	if w.prev == nil {
+		return
+	}
+	same := len(w.staged) == 0
+	for _, e := range w.prev.of(KindBinary) {
+		same = same && m.Entry(e.Path) != nil
+	}
+	if !same || m.Version != w.prev.Version {
+		return
+	}
+	if m.Identity == nil {
+		m.Identity, m.Timestamp = w.prev.Identity, w.prev.Timestamp
+	}
+	for _, e := range w.prev.Artifacts {
+		if m.Entry(e.Path) == nil {
+			m.Artifacts = append(m.Artifacts, e)
+		}
+	}
+	m.Results = w.prev.Results
+}
+
+// standing returns the previous results about artifacts that are as they were.
+func (w *workspace) standing(m *Manifest) []compat.Result {
+	var results []compat.Result
+	for _, r := range w.prev.Results {
+		old, now := w.prev.Entry(r.Case), m.Entry(r.Case)
+		if old != nil && now != nil && old.SHA256 == now.SHA256 {
+			results = append(results, r)
+		}
+	}
+	return results
+}
+
+// publish ends a run well.
+func publish(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Progress) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if w.unchanged(m) {
+		p.Printf("%s %s: nothing changed (%d files, checked in %s)", m.Name, m.Version, len(m.Artifacts), seconds(t.total()))
+		for _, line := range skips(m.Results) {
+			p.Printf("%s", line)
+		}
+		return nil
+	}
+	if machine, err := host.ReadMachine(ctx); err == nil {
+		m.Machine = machine.String()
+	}
+	m.Timings = t.laps
+	if err := w.publish(m); err != nil {
+		return err
+	}
+	summarize(p, m, filepath.Base(w.dir), t.total())
+	return nil
+}
+
+// strict makes failures of checks that could not be made.
+func strict(c *Config, results []compat.Result) error {
+	lines := skips(results)
+	if !c.Strict || len(lines) == 0 {
+		return nil
+	}
+	errs := make([]error, len(lines))
+	for i, l := range lines {
+		errs[i] = errors.New(l)
+	}
+	return fmt.Errorf("strict: checks could not be made:\n%w", errors.Join(errs...))
+}
+
+// interrupted says in words what a signal did.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("stopped: nothing was published: %w", ctx.Err())
+	}
+	return err
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// stopwatch times the stages.
+type stopwatch struct {
+	laps  []Timing
+	begun time.Time
+	last  time.Time
+}
+
+func newStopwatch() *stopwatch {
+	now := time.Now()
+	return &stopwatch{begun: now, last: now}
+}
+
+func (s *stopwatch) lap(stage string) {
+	now := time.Now()
+	s.laps = append(s.laps, Timing{stage, math.Round(now.Sub(s.last).Seconds()*1000) / 1000})
+	s.last = now
+}
+
+func (s *stopwatch) total() time.Duration { return time.Since(s.begun) }

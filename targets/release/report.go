@@ -1,0 +1,207 @@
+package release
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hallmark-build/hallmark/signing/compat"
+)
+
+// Report draws report.md from the manifest, and from nothing else.
+func (m *Manifest) Report() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# %s %s\n\n", cell(m.Name), cell(m.Version))
+	if m.Identity != nil && m.Identity.Development {
+		b.WriteString("> **Development signatures.** The identity was made by hallmark on the machine of whoever ran it.\n" +
+			"> Only those who are given its certificate (trust/ca.pem) can trust it. Do not publish this as a release.\n\n")
+	}
+	b.WriteString(m.verdictLine() + "\n\n")
+
+	b.WriteString("| | |\n| --- | --- |\n")
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "| %s | %s |\n", name, cell(value))
+		}
+	}
+	row("module", m.Source.Module)
+	if m.Source.Revision != "" {
+		revision := m.Source.Revision
+		if m.Source.Modified {
+			revision += ", with changes that were not committed"
+		}
+		row("revision", revision)
+	}
+	row("time of the sources", m.Source.Time.UTC().Format(time.RFC3339))
+	row("sources (SHA-256)", m.Source.Digest)
+	if id := m.Identity; id != nil {
+		row("signed by", id.Subject)
+		row("issued by", id.Issuer)
+		row("certificate (SHA-256)", id.Fingerprint)
+		row("valid until", id.NotAfter.UTC().Format(time.RFC3339))
+		row("timestamps from", strings.Join(m.Timestamp, ", "))
+	} else {
+		row("signed by", "nobody yet")
+	}
+	row("Go", m.Go)
+	row("machine", m.Machine)
+
+	m.reportArtifacts(&b)
+	m.reportResults(&b)
+
+	if len(m.Timings) > 0 {
+		b.WriteString("\n## Time\n\n| stage | seconds |\n| --- | ---: |\n")
+		for _, t := range m.Timings {
+			fmt.Fprintf(&b, "| %s | %.2f |\n", cell(t.Stage), t.Seconds)
+		}
+	}
+	return b.Bytes()
+}
+
+func (m *Manifest) verdictLine() string {
+	pass, fail, skip := count(m.Results)
+	switch {
+	case len(m.Results) == 0:
+		return "Nothing has been verified yet."
+	case fail > 0:
+		return fmt.Sprintf("**FAILED:** %d checks failed, %d passed, %d could not be made.", fail, pass, skip)
+	case skip > 0:
+		return fmt.Sprintf("%d checks passed, none failed; **%d could not be made** (see below).", pass, skip)
+	}
+	return fmt.Sprintf("All %d checks passed.", pass)
+}
+
+func (m *Manifest) reportArtifacts(b *bytes.Buffer) {
+	b.WriteString("\n## Files\n\n| file | size | platform | signature | timestamp | SHA-256 |\n| --- | ---: | --- | --- | --- | --- |\n")
+	for _, e := range m.Artifacts {
+		platform := e.Platform
+		if e.Toolchain != "" && e.Toolchain != "none" {
+			platform += " " + e.Toolchain
+		}
+		scheme, stamp := "", ""
+		switch {
+		case e.Signature != nil:
+			scheme = e.Signature.Scheme + ", " + e.Signature.Hash
+			if e.Signature.Time != nil {
+				stamp = e.Signature.Time.UTC().Format(time.RFC3339)
+			}
+		case e.Kind == KindBinary:
+			scheme = "none"
+		}
+		fmt.Fprintf(b, "| %s | %d | %s | %s | %s | `%s` |\n", cell(e.Path), e.Size, cell(platform), cell(scheme), stamp, e.SHA256)
+	}
+}
+
+func (m *Manifest) reportResults(b *bytes.Buffer) {
+	if len(m.Results) == 0 {
+		return
+	}
+	b.WriteString("\n## Verdicts\n\n| file | judge | version | checks | verdict | reason |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, r := range m.Results {
+		verdict := r.Status.String()
+		if r.Status == compat.Fail {
+			verdict = "**FAIL**"
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", cell(r.Case), cell(r.Judge), cell(r.Version), cell(r.Scheme), verdict, cell(r.Reason))
+	}
+	var commands []string
+	for _, r := range m.Results {
+		if r.Command != "" {
+			commands = append(commands, r.Command)
+		}
+	}
+	if len(commands) > 0 {
+		b.WriteString("\n## Ask again\n\nIn this folder:\n\n```sh\n" + strings.Join(commands, "\n") + "\n```\n")
+	}
+}
+
+// cell keeps text from breaking out of a table.
+func cell(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.NewReplacer("|", "\\|", "<", "&lt;", "`", "'").Replace(s)
+}
+
+func count(results []compat.Result) (pass, fail, skip int) {
+	for _, r := range results {
+		switch r.Status {
+		case compat.Pass:
+			pass++
+		case compat.Skip:
+			skip++
+		default:
+			fail++
+		}
+	}
+	return pass, fail, skip
+}
+
+// summarize tells a person what a run has made.
+func summarize(p *Progress, m *Manifest, dir string, total time.Duration) {
+	if p == nil {
+		return
+	}
+	p.Printf("")
+	wide := 0
+	for _, e := range m.Artifacts {
+		wide = max(wide, len(e.Path))
+	}
+	var bytes int64
+	for _, e := range m.Artifacts {
+		note := string(e.Kind)
+		if e.Kind == KindBinary {
+			note = "not signed"
+			if e.Signature != nil {
+				note = e.Signature.Scheme
+			}
+		}
+		p.Printf("  %-*s  %10s  %s", wide, e.Path, size(e.Size), note)
+		bytes += e.Size
+	}
+	var times []string
+	for _, t := range m.Timings {
+		times = append(times, fmt.Sprintf("%s %s", t.Stage, seconds(time.Duration(t.Seconds*float64(time.Second)))))
+	}
+	p.Printf("")
+	p.Printf("%s %s: %d files, %s in %s", m.Name, m.Version, len(m.Artifacts), size(bytes), dir)
+	if id := m.Identity; id != nil {
+		who := id.Subject
+		if id.Development {
+			who += " (for development: nobody else trusts it)"
+		}
+		p.Printf("signed by %s", who)
+	}
+	for _, line := range judgeLines(m.Results) {
+		p.Printf("%s", line)
+	}
+	for _, line := range skips(m.Results) {
+		p.Printf("%s", line)
+	}
+	p.Printf("time: %s; total %s", strings.Join(times, ", "), seconds(total))
+}
+
+// judgeLines counts the verdicts of each judge.
+func judgeLines(results []compat.Result) []string {
+	byJudge := map[string][]compat.Result{}
+	for _, r := range results {
+		byJudge[r.Judge] = append(byJudge[r.Judge], r)
+	}
+	var lines []string
+	for _, j := range slices.Sorted(maps.Keys(byJudge)) {
+		pass, fail, skip := count(byJudge[j])
+		line := fmt.Sprintf("verified by %s: %d pass", j, pass)
+		if v := byJudge[j][0].Version; v != "" {
+			line = fmt.Sprintf("verified by %s %s: %d pass", j, v, pass)
+		}
+		if fail > 0 {
+			line += fmt.Sprintf(", %d FAIL", fail)
+		}
+		if skip > 0 {
+			line += fmt.Sprintf(", %d skip", skip)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -1,0 +1,440 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+const (
+	// stageDir is where everything new is made: inside the dist folder, so that
+	// it is on the same file system and a rename publishes it.
+	stageDir = ".stage"
+
+	// ignoreFile keeps the dist folder out of `git status`. Otherwise our own
+	// outputs would make the next build's revision a modified one.
+	ignoreFile = ".gitignore"
+	ignoreText = "# Written by hallmark, so that what it makes does not count as a change of the sources.\n*\n"
+)
+
+// workspace is the dist folder during a run. What a run makes stands in the
+// stage folder until publish puts all of it in place; whatever happens before
+// that, the dist folder stays as the last successful run left it.
+//
+// A run that is killed leaves the stage folder behind. If it holds a manifest,
+// the run had finished and was killed while publishing: the next run first
+// completes that. If not, the stage folder is thrown away.
+type workspace struct {
+	dir  string // absolute
+	root *os.Root
+	prev *Manifest // what the folder holds; nil if nothing of ours
+
+	lock   *os.File
+	made   bool // the dist folder was made by this run
+	ignore bool // so was ignoreFile
+
+	mu     sync.Mutex
+	staged map[string]bool
+	sums   map[string]string // of previous artifacts that are unharmed: path to SHA-256
+	shelf  int               // numbers scratch folders
+}
+
+// openWorkspace takes the dist folder for this run, and mends what a killed
+// run left. Folders are made if make is true; else a missing one is an error.
+func openWorkspace(dir string, create bool) (_ *workspace, err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &workspace{dir: dir, staged: map[string]bool{}, sums: map[string]string{}}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && create:
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, err
+		}
+		w.made = true
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usage("%s holds nothing: run `mage build` or `mage release` first", filepath.Base(dir))
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return nil, usage("%s is not a folder: move it away, or name another folder with `dist:` in %s", dir, ConfigFile)
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.lock, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	ok, err := lockDir(w.lock)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, usage("another hallmark is at work in %s: wait for it, or stop it", dir)
+	}
+	if w.root, err = os.OpenRoot(dir); err != nil {
+		return nil, err
+	}
+	if err := w.recover(); err != nil {
+		return nil, err
+	}
+	if w.prev, err = ReadManifest(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return w, nil
+}
+
+// begin makes the stage folder.
+func (w *workspace) begin() error {
+	if err := w.root.Mkdir(stageDir, 0o777); err != nil {
+		return err
+	}
+	f, err := w.root.OpenFile(ignoreFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.ignore = true
+	_, err = f.WriteString(ignoreText)
+	return errors.Join(err, f.Close())
+}
+
+// recover ends what a killed run began.
+func (w *workspace) recover() error {
+	if _, err := w.root.Lstat(stageDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, err := w.root.ReadFile(path.Join(stageDir, ManifestFile))
+	if err == nil {
+		m, err := parseManifest(data)
+		if err == nil {
+			old, err := ReadManifest(w.dir)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			w.prev = old
+			return w.finish(m)
+		}
+	}
+	if err := w.root.RemoveAll(stageDir); err != nil {
+		return fmt.Errorf("removing what a killed run left in %s: %w", w.dir, err)
+	}
+	return nil
+}
+
+// close gives the folder back. Without a publish before it, nothing of this
+// run remains.
+func (w *workspace) close() {
+	if w.root != nil {
+		w.root.RemoveAll(stageDir)
+		if w.ignore {
+			if _, err := w.root.Lstat(ManifestFile); err != nil {
+				w.root.Remove(ignoreFile)
+			}
+		}
+		w.root.Close()
+	}
+	if w.made {
+		os.Remove(w.dir) // only if it is empty
+	}
+	if w.lock != nil {
+		w.lock.Close()
+	}
+}
+
+// create returns where to make the artifact rel, in a folder that exists.
+func (w *workspace) create(rel string) (string, error) {
+	p := path.Join(stageDir, "new", rel)
+	if err := w.root.MkdirAll(path.Dir(p), 0o777); err != nil {
+		return "", err
+	}
+	w.mu.Lock()
+	w.staged[rel] = true
+	w.mu.Unlock()
+	return filepath.Join(w.dir, filepath.FromSlash(p)), nil
+}
+
+// drop takes back what create announced.
+func (w *workspace) drop(rel string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.staged[rel] {
+		delete(w.staged, rel)
+		w.root.Remove(path.Join(stageDir, "new", rel))
+	}
+}
+
+// scratch returns a file name for something that is not published, in a folder
+// that exists.
+func (w *workspace) scratch(rel string) (string, error) {
+	p := path.Join(stageDir, "tmp", rel)
+	if err := w.root.MkdirAll(path.Dir(p), 0o777); err != nil {
+		return "", err
+	}
+	return filepath.Join(w.dir, filepath.FromSlash(p)), nil
+}
+
+// file returns where the artifact rel is now: in the stage folder if this run
+// made it, else in the dist folder.
+func (w *workspace) file(rel string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.staged[rel] {
+		return filepath.Join(w.dir, stageDir, "new", filepath.FromSlash(rel))
+	}
+	return filepath.Join(w.dir, filepath.FromSlash(rel))
+}
+
+// view makes a folder in which every artifact stands in its place, as it will
+// after publish, by links.
+func (w *workspace) view(paths []string) (string, error) {
+	w.mu.Lock()
+	w.shelf++
+	base := fmt.Sprintf("view%d", w.shelf)
+	w.mu.Unlock()
+	dir := filepath.Join(w.dir, stageDir, "tmp", base)
+	for _, rel := range paths {
+		link, err := w.scratch(path.Join(base, rel))
+		if err != nil {
+			return "", err
+		}
+		if err := os.Symlink(w.file(rel), link); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// inspect hashes the artifacts of the previous manifest, so that reusable can
+// tell which are unharmed.
+func (w *workspace) inspect(ctx context.Context) error {
+	if w.prev == nil {
+		return nil
+	}
+	return each(ctx, runtime.NumCPU(), w.prev.Artifacts, func(ctx context.Context, e Entry) error {
+		file := filepath.Join(w.dir, filepath.FromSlash(e.Path))
+		info, err := os.Lstat(file)
+		if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size || formatMode(info.Mode()) != e.Mode {
+			return nil
+		}
+		sum, err := hashFile(ctx, file)
+		if err != nil || sum != e.SHA256 {
+			return ctx.Err()
+		}
+		w.mu.Lock()
+		w.sums[e.Path] = sum
+		w.mu.Unlock()
+		return nil
+	})
+}
+
+// reusable returns the previous artifact at rel if its file is as the manifest
+// says.
+func (w *workspace) reusable(rel string) *Entry {
+	e := w.prev.Entry(rel)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e == nil || w.sums[rel] == "" || w.sums[rel] != e.SHA256 {
+		return nil
+	}
+	return e
+}
+
+// own complains about files that are in the way and not ours.
+func (w *workspace) own(paths []string) error {
+	for _, rel := range append(paths, ManifestFile, ReportFile) {
+		if w.prev.Entry(rel) != nil || w.prev != nil && (rel == ManifestFile || rel == ReportFile) {
+			continue
+		}
+		if _, err := w.root.Lstat(filepath.FromSlash(rel)); err == nil {
+			return usage("%s is in the way: hallmark did not make it and does not overwrite it; move it away",
+				filepath.Join(filepath.Base(w.dir), filepath.FromSlash(rel)))
+		}
+		for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
+			if info, err := w.root.Stat(filepath.FromSlash(dir)); err == nil && !info.IsDir() && w.prev.Entry(dir) == nil {
+				return usage("%s is in the way: a folder of that name is needed; move it away",
+					filepath.Join(filepath.Base(w.dir), filepath.FromSlash(dir)))
+			}
+		}
+	}
+	return nil
+}
+
+// unchanged reports whether m says what the manifest in the folder says, apart
+// from how long it took and on which machine. Then m becomes that one, and
+// there is nothing to publish.
+func (w *workspace) unchanged(m *Manifest) bool {
+	m.sort()
+	if len(w.staged) > 0 || w.prev == nil {
+		return false
+	}
+	same := *m
+	same.Timings, same.Machine = w.prev.Timings, w.prev.Machine
+	a, err := same.Encode()
+	if err != nil {
+		return false
+	}
+	if b, err := os.ReadFile(filepath.Join(w.dir, ManifestFile)); err != nil || !bytes.Equal(a, b) {
+		return false
+	}
+	if b, err := os.ReadFile(filepath.Join(w.dir, ReportFile)); err != nil || !bytes.Equal(same.Report(), b) {
+		return false
+	}
+	*m = same
+	return true
+}
+
+// publish puts the staged files in their places, removes those of the previous
+// manifest that m does not list, and writes manifest and report.
+//
+// The manifest in the stage folder is the commit record: once it is there, a
+// run that is killed is completed by the next one.
+func (w *workspace) publish(m *Manifest) error {
+	m.sort()
+	paths := make([]string, len(m.Artifacts))
+	for i, e := range m.Artifacts {
+		paths[i] = e.Path
+	}
+	if err := w.own(paths); err != nil {
+		return err
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	stage := filepath.Join(w.dir, stageDir)
+	if err := writeFile(filepath.Join(stage, ReportFile), m.Report()); err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(stage, ManifestFile), data); err != nil {
+		return err
+	}
+	return w.finish(m)
+}
+
+// finish does the renames. It is also what completes a killed run, so it takes
+// what is still in the stage folder and minds nothing that is gone from there.
+func (w *workspace) finish(m *Manifest) error {
+	var undo []func()
+	fail := func(err error) error {
+		for _, f := range slices.Backward(undo) {
+			f()
+		}
+		// Not a commit record any more: what it stood for has been undone.
+		w.root.Remove(path.Join(stageDir, ManifestFile))
+		return fmt.Errorf("publishing to %s: %w", w.dir, err)
+	}
+	if err := w.root.MkdirAll(path.Join(stageDir, "old"), 0o777); err != nil {
+		return fail(err)
+	}
+	aside := func(rel string) error {
+		old := path.Join(stageDir, "old", fmt.Sprint(len(undo)))
+		if err := w.root.Rename(rel, old); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		undo = append(undo, func() { w.root.Rename(old, rel) })
+		return nil
+	}
+	place := func(staged, rel string) error {
+		if _, err := w.root.Lstat(staged); errors.Is(err, fs.ErrNotExist) {
+			return nil // placed before the kill, or unchanged
+		}
+		if err := aside(rel); err != nil {
+			return err
+		}
+		if dir := path.Dir(rel); dir != "." {
+			if err := w.root.MkdirAll(dir, 0o777); err != nil {
+				return err
+			}
+		}
+		if err := w.root.Rename(staged, rel); err != nil {
+			return err
+		}
+		undo = append(undo, func() { w.root.Rename(rel, staged) })
+		return nil
+	}
+	// Stale files go first: one may stand where a folder is needed.
+	var stale []string
+	if w.prev != nil {
+		for _, e := range w.prev.Artifacts {
+			if m.Entry(e.Path) == nil {
+				stale = append(stale, e.Path)
+				if err := aside(e.Path); err != nil {
+					return fail(err)
+				}
+			}
+		}
+	}
+	for _, e := range m.Artifacts {
+		if err := place(path.Join(stageDir, "new", e.Path), e.Path); err != nil {
+			return fail(err)
+		}
+	}
+	if err := place(path.Join(stageDir, ReportFile), ReportFile); err != nil {
+		return fail(err)
+	}
+	if err := w.root.Rename(path.Join(stageDir, ManifestFile), ManifestFile); err != nil {
+		return fail(err)
+	}
+	for _, rel := range stale {
+		w.prune(rel)
+	}
+	w.prev = m
+	return w.root.RemoveAll(stageDir)
+}
+
+// prune removes the folders that the removal of rel left empty.
+func (w *workspace) prune(rel string) {
+	for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
+		if w.root.Remove(dir) != nil {
+			return // not empty
+		}
+	}
+}
+
+// clean removes all that the manifest lists, and the records themselves. Files
+// that are not ours stay, and so do the folders that hold them.
+func (w *workspace) clean() (removed int, err error) {
+	if w.prev == nil {
+		return 0, nil
+	}
+	for _, e := range w.prev.Artifacts {
+		err := w.root.Remove(e.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, err
+		}
+		if err == nil {
+			removed++
+		}
+		w.prune(e.Path)
+	}
+	for _, rel := range []string{ReportFile, ManifestFile} {
+		if err := w.root.Remove(rel); err == nil {
+			removed++
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return removed, err
+		}
+	}
+	if text, err := w.root.ReadFile(ignoreFile); err == nil && string(text) == ignoreText {
+		w.root.Remove(ignoreFile)
+	}
+	w.prev, w.made = nil, true // close removes the folder if it is empty
+	return removed, nil
+}

@@ -1,0 +1,136 @@
+// Package targets holds the mage commands of hallmark. A project uses them
+// with a magefile.go of its own:
+//
+//	//go:build mage
+//
+//	package main
+//
+//	//mage:import
+//	import _ "github.com/hallmark-build/hallmark/targets"
+//
+// What they do is configured in hallmark.yaml, which `mage init` writes.
+//
+// # Exit codes
+//
+//	0  done
+//	1  a stage failed: compiling, a timestamp server, the disk, a judge
+//	2  the configuration, the identity or the machine is not ready, or the command line is wrong
+//	3  a file has no signature
+//	4  a file is not what was signed
+//	5  the signature holds, but its signer is not trusted
+//	6  the certificate has expired and no timestamp shows that it was good
+//	7  a file or signature is malformed, or is neither PE nor ELF
+//
+// # Environment
+//
+//	HALLMARK_IDENTITY  takes the place of identity in hallmark.yaml
+//	HALLMARK_PASSWORD  of the identity's file; otherwise a terminal is asked, without echo
+//	CI, TERM=dumb      plain lines instead of a live one
+package targets
+
+import (
+	"context"
+	"os"
+
+	"github.com/hallmark-build/hallmark/build/host"
+	"github.com/hallmark-build/hallmark/targets/release"
+)
+
+// Release makes the whole release: builds, signs, packs and verifies into dist.
+//
+// What has not changed since the last release is not made again. If anything
+// fails, dist stays as it was.
+func Release(ctx context.Context) error {
+	return release.Exit(release.Run(ctx, release.Terminal()))
+}
+
+// Build compiles all programs for all targets into dist, unsigned; it needs no identity.
+func Build(ctx context.Context) error {
+	return release.Exit(release.Build(ctx, release.Terminal()))
+}
+
+// Sign signs the programs that build left in dist; it compiles nothing.
+func Sign(ctx context.Context) error {
+	return release.Exit(release.Sign(ctx, release.Terminal()))
+}
+
+// Package packs the signed programs of dist into archives and packages, with SHA256SUMS.
+func Package(ctx context.Context) error {
+	return release.Exit(release.Package(ctx, release.Terminal()))
+}
+
+// Verify judges all files of dist by our verifier and by the foreign ones that are installed.
+//
+// It trusts the certificates of hallmark.yaml's trust, else those in
+// dist/trust. Only the results in manifest.json and report.md are written.
+func Verify(ctx context.Context) error {
+	return release.Exit(release.Verify(ctx, release.Terminal()))
+}
+
+// Check tells whether a release could begin: configuration, identity, compilers, programs.
+func Check(ctx context.Context) error {
+	return release.Exit(release.Check(ctx, release.Terminal()))
+}
+
+// Init writes a commented hallmark.yaml for the module it stands in.
+func Init(ctx context.Context) error {
+	return release.Exit(release.Init(ctx, release.Terminal()))
+}
+
+// Clean removes from dist what hallmark made, and nothing else.
+func Clean() error {
+	return release.Exit(release.Clean(release.Terminal()))
+}
+
+// Doctor prints a table of the tools: version, place, and what lacks without each.
+func Doctor(ctx context.Context) error {
+	return release.Exit(host.Doctor(ctx, os.Stdout))
+}
+
+// Setup installs the tools that the stages and tests use, on Debian and Ubuntu.
+func Setup(ctx context.Context) error {
+	return release.Exit(host.Setup(ctx, os.Stdout))
+}
+
+// Test vets and tests all packages of the module; a skipped test is a failure.
+func Test(ctx context.Context) error {
+	return release.Exit(release.Test(ctx, release.Terminal(), os.Stdout))
+}
+
+// SignFile signs an exe or ELF file that was built elsewhere, where it stands.
+//
+// The signed file replaces the old one in one rename, or nothing changes.
+func SignFile(ctx context.Context,
+	path string,
+	// PEM file of roots to trust for the signer, when the result is verified
+	ca *string,
+	// PEM file of roots to trust for the timestamp server
+	tsaCA *string,
+) error {
+	return release.Exit(release.SignFile(ctx, release.Terminal(), path, override(ca, tsaCA)))
+}
+
+// VerifyFile verifies the signature of an exe or ELF file; the exit code says what is wrong.
+//
+// It trusts the certificates named here, else those of hallmark.yaml's trust,
+// else the root of the identity.
+func VerifyFile(ctx context.Context,
+	path string,
+	// PEM file of roots to trust for the signer
+	ca *string,
+	// PEM file of roots to trust for the timestamp server
+	tsaCA *string,
+) error {
+	return release.Exit(release.VerifyFile(ctx, release.Terminal(), path, override(ca, tsaCA)))
+}
+
+func override(ca, tsaCA *string) release.TrustOverride {
+	var t release.TrustOverride
+	if ca != nil {
+		t.CA = *ca
+	}
+	if tsaCA != nil {
+		t.TSA = *tsaCA
+	}
+	return t
+}
