@@ -36,7 +36,7 @@ type Package struct {
 	ModTime time.Time // of everything inside, and of the build
 }
 
-// WritePackage writes p to dst. It holds the files of the package in memory (about three times their size).
+// WritePackage writes p to dst. It holds the package in memory: up to four times the files' size.
 func WritePackage(dst string, p Package) error {
 	info, packager, err := p.info()
 	if err != nil {
