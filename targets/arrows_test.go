@@ -1,6 +1,6 @@
-// Package main_test holds the tests of the repository as a whole: which
+// Package targets_test holds the tests of the repository as a whole: which
 // package may import which, and what the CI files may do.
-package main_test
+package targets_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package main_test
+package targets_test
 
 import (
 	"bytes"
