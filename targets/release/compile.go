@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/hallmark-build/hallmark/build"
 )
@@ -171,11 +172,11 @@ next:
 	}
 	var out []error
 	for _, g := range groups {
+		err := fmt.Errorf("%w\n%s", g.err, strings.TrimSpace(g.err.Output))
 		if len(g.targets) > 1 {
-			out = append(out, fmt.Errorf("%w\n(the same for %s)", g.err, join(g.targets[1:])))
-		} else {
-			out = append(out, g.err)
+			err = fmt.Errorf("%w\nand in the same words: %s", err, join(g.targets[1:]))
 		}
+		out = append(out, err)
 	}
 	return errors.Join(append(out, rest...)...)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -105,6 +106,9 @@ func parseConfig(data []byte) (*Config, error) {
 func (c *Config) fill() {
 	if c.Name == "" && len(c.Build.Programs) > 0 {
 		c.Name = c.Build.Programs[0].Name
+		if base := path.Base(filepath.ToSlash(c.Build.Programs[0].Main)); c.Name == "" && base != "." && base != ".." {
+			c.Name = base
+		}
 	}
 	if len(c.Build.Programs) == 0 && c.Name != "" {
 		c.Build.Programs = []build.Program{{Name: c.Name, Main: "."}}
@@ -140,7 +144,9 @@ func (c *Config) check(d *document) {
 			d.at(fmt.Sprintf("timestamp[%d]", i), "timestamp: %v", err)
 		}
 	}
-	c.checkTargets(d)
+	if _, err := c.Build.Expand(); err != nil {
+		d.each("targets", err)
+	}
 	if err := c.Shipping.Validate(); err != nil {
 		d.each("packages", err)
 	}
@@ -149,35 +155,8 @@ func (c *Config) check(d *document) {
 	}
 }
 
-// checkTargets lets package build judge every target by itself, so that each
-// complaint gets its line, and then all of them together.
-func (c *Config) checkTargets(d *document) {
-	if len(c.Build.Targets) == 0 {
-		d.at("targets", "targets: none: list at least one, like `targets: [{platform: linux/amd64}]`")
-		return
-	}
-	before := len(d.problems)
-	for i, spec := range c.Build.Targets {
-		path := fmt.Sprintf("targets[%d]", i)
-		if _, err := build.ParsePlatform(spec.Platform); err != nil {
-			d.at(path+".platform", "%s.platform: %v", path, err)
-			continue
-		}
-		one := c.Build
-		one.Targets = []build.Spec{spec}
-		if _, err := one.Expand(); err != nil {
-			d.each(path, err)
-		}
-	}
-	if len(d.problems) > before {
-		return
-	}
-	if _, err := c.Build.Expand(); err != nil {
-		d.each("targets", err)
-	}
-}
-
-// each adds the parts of a joined error one by one, each once.
+// each adds the parts of a joined error one by one, at the line of the key
+// that they name.
 func (d *document) each(path string, err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
@@ -185,10 +164,21 @@ func (d *document) each(path string, err error) {
 		}
 		return
 	}
-	text := err.Error()
-	if !slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Text == text }) {
-		d.at(path, "%s", text)
+	var (
+		built   *build.ConfigError
+		shipped *dist.ConfigError
+	)
+	switch {
+	case errors.As(err, &built):
+		path = built.Key
+	case errors.As(err, &shipped):
+		path = shipped.Key
+	default:
+		if key, _, ok := strings.Cut(err.Error(), ": "); ok && d.lines[key] > 0 {
+			path = key
+		}
 	}
+	d.at(path, "%s", err.Error())
 }
 
 func checkServer(s string, n int) error {

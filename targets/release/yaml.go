@@ -160,6 +160,7 @@ func (d *document) checkStruct(path string, n *yaml.Node, t reflect.Type) {
 			continue
 		}
 		d.check(sub, v, ft)
+		d.lines[sub] = k.Line // a block's value begins a line further down
 	}
 }
 
