@@ -1,0 +1,7 @@
+//go:build !windows
+
+package main
+
+import "fmt"
+
+func show(text string) { fmt.Println(text) }
