@@ -59,7 +59,9 @@ func runScripts(t *testing.T, folder string) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status,
+			"status":  status,
+			"fetch":   fetch,
+			"extract": extract,
 		},
 	})
 }
