@@ -1,9 +1,9 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -36,7 +36,8 @@ func planTargets(ctx context.Context, own string, b *build.Builder, targets []bu
 		t := targets[i]
 		k, err := b.Key(ctx, t)
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.Rel(), err)
+			// Check knows everything that is missing, not the first thing alone.
+			return notReady(t, cmp.Or(b.Check(ctx, t), err))
 		}
 		d := newDigest("build 1")
 		d.add(own, k)
@@ -45,15 +46,20 @@ func planTargets(ctx context.Context, own string, b *build.Builder, targets []bu
 			plan[i].reused = old
 			return nil
 		}
-		if err := b.Check(ctx, t); err != nil {
-			return &UsageError{err}
-		}
-		return nil
+		return notReady(t, b.Check(ctx, t))
 	})
 	if err != nil {
-		return nil, once(err)
+		return nil, failures("", err)
 	}
 	return plan, nil
+}
+
+// notReady makes one message for all targets that lack the same thing.
+func notReady(t build.Target, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fileFailure{path: t.String(), text: strings.TrimPrefix(err.Error(), t.String()+": "), err: &UsageError{err}}
 }
 
 // compileAll compiles what is not taken over. A program that does not compile
@@ -80,7 +86,7 @@ func compileAll(ctx context.Context, b *build.Builder, plan []target, w *workspa
 		bin, err := b.Compile(ctx, t.Target, dst)
 		if err != nil {
 			done("failed")
-			return err
+			return compileFailure(t.Rel(), err)
 		}
 		info, err := os.Stat(dst)
 		if err != nil {
@@ -95,7 +101,7 @@ func compileAll(ctx context.Context, b *build.Builder, plan []target, w *workspa
 		}, dst}
 		return nil
 	})
-	return out, compileFailures(err)
+	return out, failures("compiling", err)
 }
 
 // keepUnsigned stages compiled binaries as they are.
@@ -124,59 +130,12 @@ func keepUnsigned(bins []binary, w *workspace) ([]Entry, error) {
 	return entries, nil
 }
 
-// once drops repeated texts from a joined error: several targets lack the same
-// compiler.
-func once(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
+// compileFailure shows the compiler's own words. One mistake breaks a program
+// for all its targets, in the same words.
+func compileFailure(path string, err error) error {
+	var c *build.CompileError
+	if !errors.As(err, &c) {
 		return err
 	}
-	var kept []error
-	seen := map[string]bool{}
-	for _, e := range joined.Unwrap() {
-		if !seen[e.Error()] {
-			seen[e.Error()] = true
-			kept = append(kept, e)
-		}
-	}
-	return errors.Join(kept...)
-}
-
-// compileFailures groups the targets that failed with the same words, which
-// one mistake in a program does for all of them.
-func compileFailures(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
-	type group struct {
-		targets []string
-		err     *build.CompileError
-	}
-	var groups []*group
-	var rest []error
-next:
-	for _, e := range joined.Unwrap() {
-		var c *build.CompileError
-		if !errors.As(e, &c) {
-			rest = append(rest, e)
-			continue
-		}
-		for _, g := range groups {
-			if g.err.Output == c.Output {
-				g.targets = append(g.targets, c.Target.Rel())
-				continue next
-			}
-		}
-		groups = append(groups, &group{[]string{c.Target.Rel()}, c})
-	}
-	var out []error
-	for _, g := range groups {
-		err := fmt.Errorf("%w\n%s", g.err, strings.TrimSpace(g.err.Output))
-		if len(g.targets) > 1 {
-			err = fmt.Errorf("%w\nand in the same words: %s", err, join(g.targets[1:]))
-		}
-		out = append(out, err)
-	}
-	return errors.Join(append(out, rest...)...)
+	return &fileFailure{path: path, text: strings.TrimSpace(c.Output), block: true, err: err}
 }

@@ -66,6 +66,8 @@ func TestConfigProblems(t *testing.T) {
 		{"mistyped key", "name: notes\ntargets:\n  - {plaform: linux/amd64}\n", []string{`hallmark.yaml:3: unknown key "plaform" in targets[0] (did you mean "platform"?)`}},
 		{"mistyped key at the top", base + "pakages: [zip]\n", []string{`hallmark.yaml:3: unknown key "pakages" (did you mean "packages"?)`}},
 		{"swapped letters", base + "strcit: true\n", []string{`hallmark.yaml:3: unknown key "strcit" (did you mean "strict"?)`}},
+		{"key in the wrong place", base + "icon: a.ico\nplaform: linux/386\n", []string{
+			`hallmark.yaml:3: unknown key "icon" (did you mean "windows.icon"?)`, `hallmark.yaml:4: unknown key "plaform" (did you mean "targets.platform"?)`}},
 		{"foreign key", base + "trust: {elephant: a}\n", []string{`hallmark.yaml:3: unknown key "elephant" in trust: the keys are ca, tsa`}},
 		{"all at once", "nam: notes\ntargets:\n  - {platform: linux/amd64, gui: 7}\nstrict: [a]\n", []string{
 			`hallmark.yaml:1: unknown key "nam" (did you mean "name"?)`,

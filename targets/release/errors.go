@@ -134,3 +134,70 @@ func isKeyError(err error) bool {
 	return errors.As(err, &file) || errors.As(err, &password) || errors.As(err, &mismatch) || errors.As(err, &algorithm) ||
 		errors.As(err, &expired) || errors.As(err, &usage) || errors.As(err, &ref)
 }
+
+// fileFailure is what went wrong with one file, in words that do not name it,
+// so that the same failure of many files can be told once.
+type fileFailure struct {
+	path  string
+	text  string
+	block bool // text has lines of its own
+	err   error
+}
+
+func (f *fileFailure) Error() string { return f.path + ": " + f.text }
+
+// Unwrap returns the cause.
+func (f *fileFailure) Unwrap() error { return f.err }
+
+// groupedFailure is one failure of several files.
+type groupedFailure struct {
+	doing string
+	paths []string
+	first *fileFailure
+}
+
+func (g *groupedFailure) Error() string {
+	var b strings.Builder
+	if g.doing != "" {
+		b.WriteString(g.doing + " ")
+	}
+	b.WriteString(strings.Join(g.paths, ", "))
+	if g.first.block {
+		b.WriteString(" failed:\n")
+	} else {
+		b.WriteString(": ")
+	}
+	b.WriteString(g.first.text)
+	return b.String()
+}
+
+// Unwrap returns the cause for the first of the files.
+func (g *groupedFailure) Unwrap() error { return g.first.err }
+
+// failures tells each of the failures in a joined error once, with all the
+// files that it befell.
+func failures(doing string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var kept []error
+	groups := map[string]*groupedFailure{}
+	said := map[string]bool{}
+	for _, e := range joined.Unwrap() {
+		var f *fileFailure
+		switch {
+		case !errors.As(e, &f):
+			if !said[e.Error()] {
+				said[e.Error()] = true
+				kept = append(kept, e)
+			}
+		case groups[f.text] != nil:
+			groups[f.text].paths = append(groups[f.text].paths, f.path)
+		default:
+			groups[f.text] = &groupedFailure{doing, []string{f.path}, f}
+			kept = append(kept, groups[f.text])
+		}
+	}
+	return errors.Join(kept...)
+}

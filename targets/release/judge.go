@@ -121,11 +121,14 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 	err = each(ctx, runtime.NumCPU(), todo, func(ctx context.Context, i int) error {
 		done := p.start(entries[i].Path)
 		rows[i], kinds[i] = c.ask(ctx, entries[i], entries, w)
-		note := rows[i].Status.String()
-		for _, r := range foreign[entries[i].Path] {
-			note += fmt.Sprintf(", %s %s", r.Judge, r.Status)
+		var notes []string
+		if rows[i].Judge != "" {
+			notes = append(notes, rows[i].Judge+" "+rows[i].Status.String())
 		}
-		done(note)
+		for _, r := range foreign[entries[i].Path] {
+			notes = append(notes, r.Judge+" "+r.Status.String())
+		}
+		done(join(notes))
 		return nil
 	})
 	if err != nil {
@@ -228,7 +231,7 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 	if c.again {
 		if w.reusable(e.Path) == nil {
 			r.Scheme = schemeRecord
-			return refuse(ExitTampered, errors.New("it is missing, or its size, mode or SHA-256 is not what the manifest says"))
+			return refuse(ExitTampered, w.harm(e.Path))
 		}
 	}
 	switch e.Kind {
@@ -250,7 +253,10 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 		}
 	case KindArchive, KindPackage:
 		r.Scheme = schemeContents
-		contents, err := unpack(ctx, w.file(e.Path))
+		contents, err := e.Contents, error(nil)
+		if !w.isStaged(e.Path) { // else they were read from it a moment ago
+			contents, err = unpack(ctx, w.file(e.Path))
+		}
 		if err == nil && !slices.Equal(contents, e.Contents) {
 			err = errors.New("it does not hold what the manifest says")
 		}

@@ -99,15 +99,15 @@ func (o Options) path(p string) string {
 // resolveRef resolves the paths in an identity's reference.
 func (o Options) resolveRef(ref string) string {
 	scheme, paths, ok := strings.Cut(ref, ":")
-	if !ok || scheme != "pfx" && scheme != "pem" || o.dir() == "." {
+	if !ok || scheme != "pfx" && scheme != "pem" && scheme != "kms" || o.dir() == "." {
 		return ref
 	}
 	parts := []string{paths}
-	if scheme == "pem" {
+	if scheme != "pfx" {
 		parts = strings.Split(paths, "+")
 	}
 	for i, p := range parts {
-		if p != "" {
+		if p != "" && !strings.Contains(p, "://") {
 			parts[i] = o.path(p)
 		}
 	}

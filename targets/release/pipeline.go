@@ -226,7 +226,7 @@ func Package(ctx context.Context, o Options) (err error) {
 	var signed []Entry
 	for _, b := range bins {
 		if b.Signature == nil {
-			return &signing.Error{Kind: signing.Unsigned, File: filepath.Join(c.Dist, filepath.FromSlash(b.Path)), Rule: signing.RulePresent,
+			return &signing.Error{Kind: signing.Unsigned, File: filepath.Join(c.Dist, filepath.FromSlash(b.Path)),
 				Err: errors.New("only signed programs are packed: run `mage sign` first")}
 		}
 		signed = append(signed, b.Entry)
@@ -294,11 +294,8 @@ func Check(ctx context.Context, o Options) error {
 	var s *signer
 	signErr := err
 	if err == nil {
-		err = once(each(ctx, build.Jobs(), targets, func(ctx context.Context, t build.Target) error {
-			if err := builder.Check(ctx, t); err != nil {
-				return &UsageError{err}
-			}
-			return nil
+		err = failures("", each(ctx, build.Jobs(), targets, func(ctx context.Context, t build.Target) error {
+			return notReady(t, builder.Check(ctx, t))
 		}))
 		s, signErr = openSigner(ctx, ownVersion(), c, o)
 	}
@@ -389,7 +386,7 @@ func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []bin
 	for _, e := range built {
 		if w.reusable(e.Path) == nil {
 			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
-				Err: errors.New("it is missing, or not what was built: its size, mode or SHA-256 differs from the manifest; build it again")})
+				Err: fmt.Errorf("not what was built: %w: build it again", w.harm(e.Path))})
 		}
 		bins = append(bins, binary{e, w.file(e.Path)})
 	}

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -33,13 +32,13 @@ func signAll(ctx context.Context, s *signer, bins []binary, w *workspace, p *Pro
 		e, err := signOne(ctx, s, b, w)
 		if err != nil {
 			done("failed")
-			return fmt.Errorf("signing %s: %w", b.Path, err)
+			return &fileFailure{path: b.Path, text: strings.TrimPrefix(err.Error(), b.file+": "), err: err}
 		}
 		done(e.Signature.Scheme)
 		entries[i] = e
 		return nil
 	})
-	return entries, err
+	return entries, failures("signing", err)
 }
 
 func signOne(ctx context.Context, s *signer, b binary, w *workspace) (Entry, error) {

@@ -199,6 +199,13 @@ func (w *workspace) file(rel string) string {
 	return filepath.Join(w.dir, filepath.FromSlash(rel))
 }
 
+// isStaged reports whether this run made the artifact rel.
+func (w *workspace) isStaged(rel string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.staged[rel]
+}
+
 // view makes a folder in which every artifact stands in its place, as it will
 // after publish, by links.
 func (w *workspace) view(paths []string) (string, error) {
@@ -252,6 +259,26 @@ func (w *workspace) reusable(rel string) *Entry {
 		return nil
 	}
 	return e
+}
+
+// harm says in what way an artifact that is not reusable differs from the
+// manifest.
+func (w *workspace) harm(rel string) error {
+	e := w.prev.Entry(rel)
+	info, err := w.root.Lstat(rel)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("it is missing")
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file any more")
+	case info.Size() != e.Size:
+		return fmt.Errorf("it has %d bytes, and %d in the manifest", info.Size(), e.Size)
+	case formatMode(info.Mode()) != e.Mode:
+		return fmt.Errorf("it has mode %s, and %s in the manifest", formatMode(info.Mode()), e.Mode)
+	}
+	return errors.New("its SHA-256 is not that in the manifest")
 }
 
 // own complains about files that are in the way and not ours.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -18,6 +19,7 @@ import (
 // collects every problem instead of stopping at the first, and remembers on
 // which line each value stood, so that later checks can name the line too.
 type document struct {
+	root     reflect.Type
 	lines    map[string]int // "targets[1].platform" → 7
 	problems []Problem
 }
@@ -26,7 +28,7 @@ type document struct {
 // does not have, values of another kind, keys given twice and a second
 // document are problems.
 func decodeStrict(data []byte, v any) *document {
-	d := &document{lines: map[string]int{}}
+	d := &document{root: reflect.TypeOf(v).Elem(), lines: map[string]int{}}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var root yaml.Node
 	if err := dec.Decode(&root); err != nil {
@@ -41,7 +43,7 @@ func decodeStrict(data []byte, v any) *document {
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
-	d.check("", root.Content[0], reflect.TypeOf(v).Elem())
+	d.check("", root.Content[0], d.root)
 	if len(d.problems) == 0 {
 		if err := root.Decode(v); err != nil {
 			d.syntax(err)
@@ -173,6 +175,16 @@ func (d *document) unknown(path string, k *yaml.Node, known map[string]reflect.T
 		d.add(k.Line, "unknown key %q%s (did you mean %q?)", k.Value, where, near)
 		return
 	}
+	// Perhaps it was put in the wrong place.
+	elsewhere := map[string]reflect.Type{}
+	deepFields(d.root, "", elsewhere)
+	for _, full := range slices.Sorted(maps.Keys(elsewhere)) {
+		last := map[string]reflect.Type{full[strings.LastIndex(full, ".")+1:]: nil}
+		if nearest(k.Value, last) != "" {
+			d.add(k.Line, "unknown key %q%s (did you mean %q?)", k.Value, where, full)
+			return
+		}
+	}
 	keys := make([]string, 0, len(known))
 	for key := range known {
 		keys = append(keys, key)
@@ -241,6 +253,21 @@ func fields(t reflect.Type, known map[string]reflect.Type) {
 			known[strings.ToLower(f.Name)] = f.Type
 		default:
 			known[name] = f.Type
+		}
+	}
+}
+
+// deepFields lists all keys of all structs in a struct: "targets.platform".
+func deepFields(t reflect.Type, path string, all map[string]reflect.Type) {
+	known := map[string]reflect.Type{}
+	fields(t, known)
+	for name, ft := range known {
+		all[path+name] = ft
+		if ft.Kind() == reflect.Slice {
+			ft = ft.Elem()
+		}
+		if ft.Kind() == reflect.Struct {
+			deepFields(ft, path+name+".", all)
 		}
 	}
 }
