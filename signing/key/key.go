@@ -9,6 +9,9 @@
 //	pfx:PATH         a PKCS#12 file (RFC 7292): .pfx or .p12
 //	pem:CHAIN+KEY    two PEM files (RFC 7468), certificates and private key
 //	pem:BOTH         one PEM file with both
+//	kms:CHAIN+URI    a PEM file of certificates, and a key that stays in a
+//	                 service: awskms://…, gcpkms://…, azurekms://…,
+//	                 hashivault://…, by sigstore's plugin programs
 //
 // A password, where a file needs one, comes from [Options.Password].
 //
@@ -132,6 +135,12 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 		return k.finish(ref, r.path, o)
 	case "pem":
 		k, file, err := readPEM(r.path, o)
+		if err != nil {
+			return nil, err
+		}
+		return k.finish(ref, file, o)
+	case "kms":
+		k, file, err := openKMS(ctx, r.path, o)
 		if err != nil {
 			return nil, err
 		}

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-const possible = "possible are dev, pfx:PATH, pem:CHAIN+KEY and pem:BOTH"
+const possible = "possible are dev, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and kms:CHAIN+URI"
 
 // ref is a parsed reference.
 type ref struct {
-	scheme string // dev, pfx or pem
+	scheme string // dev, pfx, pem or kms
 	path   string // empty for dev
 }
 
@@ -41,7 +41,7 @@ func parseRef(s string) (ref, error) {
 	switch scheme {
 	case "dev":
 		return ref{}, &RefError{Reason: "dev takes no path", Hint: "write dev"}
-	case "pfx", "pem":
+	case "pfx", "pem", "kms":
 		if path == "" {
 			return ref{}, &RefError{Reason: scheme + ": names no file", Hint: possible}
 		}
@@ -49,8 +49,10 @@ func parseRef(s string) (ref, error) {
 			return ref{}, &RefError{Reason: "path holds a zero byte", Hint: possible}
 		}
 		return ref{scheme: scheme, path: path}, nil
-	case "pkcs11", "awskms", "gcpkms", "azurekms", "hashivault":
-		return ref{}, &RefError{Reason: "scheme " + scheme + " is not supported yet", Hint: possible}
+	case "awskms", "gcpkms", "azurekms", "hashivault":
+		return ref{}, &RefError{Reason: "a key in a service comes without its certificates", Hint: "write kms:chain.pem+" + scheme + "://…"}
+	case "pkcs11":
+		return ref{}, &RefError{Reason: "scheme pkcs11 is not supported yet", Hint: possible}
 	}
 	if near := nearest(scheme); near != "" {
 		return ref{}, &RefError{Reason: "identity scheme " + quoted(scheme) + " is not known", Hint: "did you mean " + near + "? " + possible}
@@ -83,7 +85,7 @@ func nearest(s string) string {
 			return alias.to
 		}
 	}
-	for _, scheme := range []string{"dev", "pfx", "pem"} {
+	for _, scheme := range []string{"dev", "pfx", "pem", "kms"} {
 		if closeTo(s, scheme) {
 			return scheme
 		}
