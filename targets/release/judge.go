@@ -51,7 +51,7 @@ func (e *VerdictError) Error() string {
 		}
 		lines[i] = fmt.Sprintf("%s: %s: %s", r.Case, r.Judge, reason)
 	}
-	return fmt.Sprintf("%d of the checks failed:\n%s", len(e.Failed), strings.Join(lines, "\n"))
+	return fmt.Sprintf("%s failed:\n%s", plural(len(e.Failed), "check"), strings.Join(lines, "\n"))
 }
 
 // keyFor is the digest of everything that verdicts about an artifact depend
@@ -315,7 +315,7 @@ func skips(results []compat.Result) []string {
 	}
 	var lines []string
 	for _, what := range slices.Sorted(maps.Keys(count)) {
-		lines = append(lines, fmt.Sprintf("SKIP %s (%d files)", what, count[what]))
+		lines = append(lines, fmt.Sprintf("SKIP %s (%s)", what, plural(count[what], "file")))
 	}
 	return lines
 }

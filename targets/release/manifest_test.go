@@ -107,7 +107,7 @@ func TestReport(t *testing.T) {
 	m := sampleManifest()
 	text := string(m.Report())
 	for _, want := range []string{
-		"# notes 1.2.3", "**Development signatures.**", "1 checks passed, none failed; **1 could not be made**",
+		"# notes 1.2.3", "**Development signatures.**", "1 check passed, none failed; **1 could not be made**",
 		"| revision | abc |", "| bin/linux_amd64/notes | 3 | linux/amd64 | appended, SHA-256 | 2026-01-02T03:04:05Z | `bb` |",
 		"| openssl-cms | 3.0 | appended | skip | openssl is not installed |", "| compile | 1.50 |",
 	} {
@@ -126,7 +126,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	m.Results = []compat.Result{{Case: "x", Judge: "j", Reason: "bad | worse"}}
-	if text = string(m.Report()); !strings.Contains(text, "**FAILED:** 1 checks failed") || !strings.Contains(text, `| **FAIL** | bad \| worse |`) {
+	if text = string(m.Report()); !strings.Contains(text, "**FAILED:** 1 check failed") || !strings.Contains(text, `| **FAIL** | bad \| worse |`) {
 		t.Errorf("failure not shown:\n%s", text)
 	}
 }

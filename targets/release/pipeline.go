@@ -306,7 +306,7 @@ func Check(ctx context.Context, o Options) error {
 	for _, t := range targets {
 		o.Progress.Printf("%s", t.Rel())
 	}
-	o.Progress.Printf("%s %s: %d programs to build, signed by %s", c.Name, src.Version, len(targets), s.key.Leaf().Subject)
+	o.Progress.Printf("%s %s: ready to build %s, signed by %s", c.Name, src.Version, plural(len(targets), "program"), s.key.Leaf().Subject)
 	return nil
 }
 
@@ -338,7 +338,7 @@ func Clean(o Options) error {
 	if err != nil {
 		return err
 	}
-	o.Progress.Printf("%s: %d files removed", c.Dist, n)
+	o.Progress.Printf("%s: %s removed", c.Dist, plural(n, "file"))
 	return nil
 }
 
@@ -496,7 +496,7 @@ func publish(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Pr
 		return err
 	}
 	if w.unchanged(m) {
-		p.Printf("%s %s: nothing changed (%d files, checked in %s)", m.Name, m.Version, len(m.Artifacts), seconds(t.total()))
+		p.Printf("%s %s: nothing changed (%s, checked in %s)", m.Name, m.Version, plural(len(m.Artifacts), "file"), seconds(t.total()))
 		for _, line := range skips(m.Results) {
 			p.Printf("%s", line)
 		}

@@ -166,3 +166,11 @@ func size(n int64) string {
 	}
 	return fmt.Sprintf("%.2f GiB", float64(n)/unit/unit/unit)
 }
+
+// plural counts things in words: "1 file", "2 files".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -67,9 +67,9 @@ func (m *Manifest) verdictLine() string {
 	case len(m.Results) == 0:
 		return "Nothing has been verified yet."
 	case fail > 0:
-		return fmt.Sprintf("**FAILED:** %d checks failed, %d passed, %d could not be made.", fail, pass, skip)
+		return fmt.Sprintf("**FAILED:** %s failed, %d passed, %d could not be made.", plural(fail, "check"), pass, skip)
 	case skip > 0:
-		return fmt.Sprintf("%d checks passed, none failed; **%d could not be made** (see below).", pass, skip)
+		return fmt.Sprintf("%s passed, none failed; **%d could not be made** (see below).", plural(pass, "check"), skip)
 	}
 	return fmt.Sprintf("All %d checks passed.", pass)
 }
@@ -165,7 +165,7 @@ func summarize(p *Progress, m *Manifest, dir string, total time.Duration) {
 		times = append(times, fmt.Sprintf("%s %s", t.Stage, seconds(time.Duration(t.Seconds*float64(time.Second)))))
 	}
 	p.Printf("")
-	p.Printf("%s %s: %d files, %s in %s", m.Name, m.Version, len(m.Artifacts), size(bytes), dir)
+	p.Printf("%s %s: %s, %s in %s", m.Name, m.Version, plural(len(m.Artifacts), "file"), size(bytes), dir)
 	if id := m.Identity; id != nil {
 		who := id.Subject
 		if id.Development {

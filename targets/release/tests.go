@@ -45,7 +45,7 @@ func Test(ctx context.Context, o Options, out io.Writer) error {
 	case readErr != nil:
 		return fmt.Errorf("reading the output of go test: %w", readErr)
 	case skipped > 0:
-		return fmt.Errorf("%d tests were skipped (see SKIP above): install what they miss with `mage setup`", skipped)
+		return fmt.Errorf("%s skipped (see SKIP above): install what is missing with `mage setup`", plural(skipped, "test"))
 	}
 	return nil
 }
