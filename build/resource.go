@@ -1,0 +1,267 @@
+package build
+
+import (
+	"bytes"
+	"debug/pe"
+	"encoding/binary"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"image"
+	_ "image/png" // icons may be PNG files
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tc-hib/winres"
+	"github.com/tc-hib/winres/version"
+)
+
+// Resources are put into the finished program, rather than given to the go command as a .syso file: Go takes a .syso from
+// the folder of the package only, where the user's tree would be touched. It refuses one that exists only in a -overlay
+// (go build: open …/rsrc_windows_amd64.syso: no such file or directory, up to Go 1.26), and to name it to the external
+// linker would put the path of a temporary folder into the build ID, and would leave out programs without C. What the
+// Go linker does with a .syso is the same: it makes a .rsrc section behind all others. And Go does not have to link
+// again when only the version in it changes.
+
+// The identifiers by which Windows looks for resources (winuser.h: MAKEINTRESOURCE(1), CREATEPROCESS_MANIFEST_RESOURCE_ID).
+const (
+	iconID     = winres.ID(1)
+	manifestID = winres.ID(1)
+)
+
+// resources is what a .rsrc section holds: the section's content with addresses relative to its start, and the offsets of the
+// 32-bit words to which the section's address has to be added.
+type resources struct {
+	data   []byte
+	relocs []uint32
+}
+
+// resources returns the resources of a target; nil when it has none. Version information is there for every Windows
+// target that has any other, or a window.
+func (b *Builder) resources(t Target) (*resources, error) {
+	if t.Platform.OS != "windows" || t.Windows == (Windows{}) && !t.GUI {
+		return nil, nil
+	}
+	var set winres.ResourceSet
+	if name := t.Windows.Icon; name != "" {
+		ico, err := b.icons.get(name, func() ([]byte, error) { return readIcon(b.path(name)) })
+		if err != nil {
+			return nil, fmt.Errorf("windows icon %s: %w", name, err)
+		}
+		// SetIcon sorts what it is given, so every target decodes its own.
+		decoded, err := winres.LoadICO(bytes.NewReader(ico))
+		if err == nil {
+			err = set.SetIcon(iconID, decoded)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("windows icon %s: %w", name, err)
+		}
+	}
+	if name := t.Windows.Manifest; name != "" {
+		data, err := readManifest(b.path(name))
+		if err != nil {
+			return nil, fmt.Errorf("windows manifest %s: %w", name, err)
+		}
+		if err := set.Set(winres.RT_MANIFEST, manifestID, version.LangDefault, data); err != nil {
+			return nil, fmt.Errorf("windows manifest %s: %w", name, err)
+		}
+	}
+	info, err := versionInfo(t, b.src.Version)
+	if err != nil {
+		return nil, fmt.Errorf("windows version information: %w", err)
+	}
+	set.SetVersionInfo(info)
+
+	arch := map[string]winres.Arch{"amd64": winres.ArchAMD64, "arm64": winres.ArchARM64, "386": winres.ArchI386}[t.Platform.Arch]
+	var object bytes.Buffer
+	if err := set.WriteObject(&object, arch); err != nil {
+		return nil, fmt.Errorf("windows resources: %w", err)
+	}
+	return parseObject(object.Bytes())
+}
+
+// maxIconSide bounds the picture that is decoded: Windows shows icons of up to 256 pixels.
+const maxIconSide = 4096
+
+// readIcon returns an .ico file as it is, or makes one of a .png by scaling it to the usual sizes.
+func readIcon(file string) ([]byte, error) {
+	data, err := checkIcon(file)
+	if err != nil || isICO(file) {
+		return data, err
+	}
+	img, _, err := image.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	scaled, err := winres.NewIconFromResizedImage(img, nil)
+	if err != nil {
+		return nil, err
+	}
+	var ico bytes.Buffer
+	if err := scaled.SaveICO(&ico); err != nil {
+		return nil, err
+	}
+	return ico.Bytes(), nil
+}
+
+func isICO(file string) bool { return strings.EqualFold(filepath.Ext(file), ".ico") }
+
+// checkIcon reads an icon file and tells whether it can be used, without the work of scaling it.
+func checkIcon(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if isICO(file) {
+		_, err := winres.LoadICO(bytes.NewReader(data))
+		return data, err
+	}
+	cfg, _, err := image.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%w; give an .ico or a .png file", err)
+	}
+	if cfg.Width > maxIconSide || cfg.Height > maxIconSide {
+		return nil, fmt.Errorf("the picture has %d×%d pixels; at most %d×%d are taken", cfg.Width, cfg.Height, maxIconSide, maxIconSide)
+	}
+	return data, nil
+}
+
+// checkResources tells whether the files are there of which a target's resources are made.
+func (b *Builder) checkResources(t Target) error {
+	var errs []error
+	if name := t.Windows.Icon; name != "" {
+		if _, err := checkIcon(b.path(name)); err != nil {
+			errs = append(errs, fmt.Errorf("windows icon %s: %w", name, err))
+		}
+	}
+	if name := t.Windows.Manifest; name != "" {
+		if _, err := readManifest(b.path(name)); err != nil {
+			errs = append(errs, fmt.Errorf("windows manifest %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readManifest reads an application manifest. Windows refuses to start a program with one that is not well-formed.
+func readManifest(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	root := ""
+	for d := xml.NewDecoder(bytes.NewReader(data)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e, ok := token.(xml.StartElement); ok && root == "" {
+			root = e.Name.Local
+		}
+	}
+	if root != "assembly" {
+		return nil, fmt.Errorf("the root element is %q; a manifest has <assembly>", root)
+	}
+	return data, nil
+}
+
+// versionInfo returns what the file's properties show.
+func versionInfo(t Target, v string) (version.Info, error) {
+	numbers := versionNumbers(v)
+	info := version.Info{FileVersion: numbers, ProductVersion: numbers, Type: version.App}
+	// A version with more to it than numbers is no release.
+	info.Flags.Prerelease = strings.ContainsAny(v, "-+")
+	description, product := t.Windows.Description, t.Windows.Product
+	if description == "" {
+		description = t.Program
+	}
+	if product == "" {
+		product = t.Program
+	}
+	for _, s := range []struct{ key, value string }{
+		{version.CompanyName, t.Windows.Company},
+		{version.FileDescription, description},
+		{version.FileVersion, v},
+		{version.InternalName, t.Program},
+		{version.LegalCopyright, t.Windows.Copyright},
+		{version.OriginalFilename, t.file()},
+		{version.ProductName, product},
+		{version.ProductVersion, v},
+	} {
+		if s.value == "" {
+			continue
+		}
+		if err := info.Set(version.LangDefault, s.key, s.value); err != nil {
+			return version.Info{}, fmt.Errorf("%s: %w", s.key, err)
+		}
+	}
+	return info, nil
+}
+
+// parseObject takes the .rsrc section out of a COFF object.
+func parseObject(object []byte) (*resources, error) {
+	f, err := pe.NewFile(bytes.NewReader(object))
+	if err != nil {
+		return nil, fmt.Errorf("windows resources: %w", err)
+	}
+	s := f.Section(".rsrc")
+	if s == nil {
+		return nil, errors.New("windows resources: the object has no section .rsrc")
+	}
+	r := new(resources)
+	if r.data, err = s.Data(); err != nil {
+		return nil, fmt.Errorf("windows resources: %w", err)
+	}
+	// All are of the kind IMAGE_REL_…_ADDR32NB: the address in the image, without its base.
+	for _, reloc := range s.Relocs {
+		if int(reloc.VirtualAddress)+4 > len(r.data) {
+			return nil, fmt.Errorf("windows resources: a relocation at %#x lies outside the section", reloc.VirtualAddress)
+		}
+		r.relocs = append(r.relocs, reloc.VirtualAddress)
+	}
+	return r, nil
+}
+
+// at returns the section's content for an image in which it begins at the relative address rva.
+func (r *resources) at(rva uint32) []byte {
+	data := bytes.Clone(r.data)
+	for _, off := range r.relocs {
+		word := data[off:]
+		binary.LittleEndian.PutUint32(word, binary.LittleEndian.Uint32(word)+rva)
+	}
+	return data
+}
+
+// addTo writes the program src with the resources to the new file dst. A program that has resources of its own, from a .syso
+// in its source, keeps them as they are, and then dst is not written.
+func (r *resources) addTo(src, dst string) (added bool, err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	stat, err := in.Stat()
+	if err != nil {
+		return false, err
+	}
+	img, err := parseImage(in, stat.Size())
+	if err != nil {
+		return false, err
+	}
+	if img.directory(directoryResource) != (dataDirectory{}) {
+		return false, nil
+	}
+	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, stat.Mode().Perm())
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := img.appendSection(out, in, r.at); err != nil {
+		return false, err
+	}
+	return true, nil
+}

@@ -1,0 +1,4 @@
+// Other is a second program.
+package main
+
+func main() { println("other") }
