@@ -88,15 +88,15 @@ func compileAll(ctx context.Context, b *build.Builder, plan []target, w *workspa
 			done("failed")
 			return compileFailure(t.Rel(), err)
 		}
-		info, err := os.Stat(dst)
-		if err != nil {
+		// Whatever the umask: archives and manifests are to be the same everywhere.
+		if err := os.Chmod(dst, 0o755); err != nil {
 			return err
 		}
 		done(size(bin.Size))
 		out[i] = binary{Entry{
 			Path: t.Rel(), Kind: KindBinary,
 			Program: t.Program, Platform: t.Platform.String(), Toolchain: t.Toolchain, Go: bin.GoVersion,
-			Size: bin.Size, SHA256: bin.SHA256, Mode: formatMode(info.Mode()),
+			Size: bin.Size, SHA256: bin.SHA256, Mode: formatMode(0o755),
 			BuildKey: t.key, Unsigned: bin.SHA256,
 		}, dst}
 		return nil

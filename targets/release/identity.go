@@ -46,13 +46,8 @@ type anchors struct {
 // openSigner opens the identity, and what will stamp and verify its
 // signatures, before anything is built.
 func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer, error) {
-	ref := c.Identity
-	if o.Identity != "" {
-		ref = o.Identity
-	}
-	ref = o.resolveRef(ref)
 	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
-	k, err := key.Open(ctx, ref, ko)
+	k, err := key.Open(ctx, o.identity(c), ko)
 	if err != nil {
 		return nil, err
 	}
@@ -108,44 +103,66 @@ func (s *signer) identity() *Identity {
 	}
 }
 
-// openAnchors finds what signatures of k are verified with: what hallmark.yaml
-// names, else the root of the identity's chain, or, if the chain does not hold
-// its root, the system's certificates. tsaKey is nil unless we stamp ourselves.
+// openAnchors finds what signatures of k are verified with. tsaKey is nil
+// unless we stamp ourselves.
 func openAnchors(c *Config, o Options, k, tsaKey *key.Key) (anchors, error) {
 	var a anchors
-	var err error
+	if err := a.openCA(c, o, k); err != nil {
+		return a, err
+	}
+	if err := a.openTSA(c, o, tsaKey); err != nil {
+		return a, err
+	}
+	a, err := a.pools()
+	if err != nil {
+		return a, err
+	}
+	if _, err := k.Leaf().Verify(x509.VerifyOptions{
+		Roots: a.caRoots, Intermediates: between(k), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}); err != nil {
+		return a, &signing.Error{Kind: signing.Untrusted, File: a.caFile, Rule: signing.RuleChain,
+			Err: fmt.Errorf("the certificates to trust do not vouch for the identity %s: %w", k, err)}
+	}
+	return a, nil
+}
+
+// openCA takes what hallmark.yaml names, else the root of the identity's chain,
+// which the system may have to add.
+func (a *anchors) openCA(c *Config, o Options, k *key.Key) (err error) {
+	a.shipCA = true
 	switch {
 	case c.Trust.CA != "":
-		a.caFile, a.shipCA = o.path(c.Trust.CA), true
-		if a.ca, err = readPEM("trust.ca", a.caFile); err != nil {
-			return a, err
-		}
+		a.caFile = o.path(c.Trust.CA)
+		a.ca, err = readPEM("trust.ca", a.caFile)
 	case selfSigned(k.Root()):
-		a.ca, a.shipCA = encodePEM(k.Root()), true
+		a.ca = encodePEM(k.Root())
 	default:
-		root, err := systemRoot(k)
-		if err != nil {
-			return a, err
+		var root *x509.Certificate
+		if root, err = systemRoot(k); err == nil {
+			a.ca = encodePEM(root)
 		}
-		a.ca, a.shipCA = encodePEM(root), true
 	}
+	return err
+}
+
+// openTSA takes what hallmark.yaml names, else our own authority, else the
+// system's certificates, which are too many to be shipped.
+func (a *anchors) openTSA(c *Config, o Options, tsaKey *key.Key) (err error) {
 	switch {
 	case c.Trust.TSA != "":
-		a.tsaFile, a.shipTSA = o.path(c.Trust.TSA), true
-		if a.tsa, err = readPEM("trust.tsa", a.tsaFile); err != nil {
-			return a, err
-		}
+		a.shipTSA = true
+		a.tsaFile = o.path(c.Trust.TSA)
 	case tsaKey != nil:
-		a.tsa, a.shipTSA = encodePEM(tsaKey.Root()), true
+		a.shipTSA = true
+		a.tsa = encodePEM(tsaKey.Root())
+		return nil
 	default:
 		if a.tsaFile, err = systemCertificates(); err != nil {
-			return a, err
-		}
-		if a.tsa, err = readPEM("trust.tsa", a.tsaFile); err != nil {
-			return a, err
+			return err
 		}
 	}
-	return a.pools()
+	a.tsa, err = readPEM("trust.tsa", a.tsaFile)
+	return err
 }
 
 // shippedAnchors finds what a release is verified with when its identity is
@@ -258,13 +275,18 @@ func selfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
+// between is the part of a key's chain that it embeds.
+func between(k *key.Key) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range k.Chain[1:] {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
 // systemRoot finds the root of a chain that was delivered without it.
 func systemRoot(k *key.Key) (*x509.Certificate, error) {
-	between := x509.NewCertPool()
-	for _, c := range k.Chain[1:] {
-		between.AddCert(c)
-	}
-	chains, err := k.Leaf().Verify(x509.VerifyOptions{Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}})
+	chains, err := k.Leaf().Verify(x509.VerifyOptions{Intermediates: between(k), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}})
 	if err != nil {
 		return nil, usage("the identity's chain ends with %q, which is no root, and this system knows none for it: put the root certificate into a file and name it in %s as trust: {ca: FILE}",
 			k.Root().Subject.String(), ConfigFile)

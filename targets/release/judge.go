@@ -222,7 +222,8 @@ func (c *court) command(r compat.Result, used compat.Trust) string {
 
 // ask is our own judgement of one artifact, and its exit code.
 func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (compat.Result, int) {
-	r := compat.Result{Judge: ourJudge, Case: e.Path, Want: compat.Accept.String(), Got: compat.Accept.String(), Status: compat.Pass}
+	version, _, _ := strings.Cut(c.own, " ")
+	r := compat.Result{Judge: ourJudge, Version: version, Case: e.Path, Want: compat.Accept.String(), Got: compat.Accept.String(), Status: compat.Pass}
 	start := time.Now()
 	refuse := func(code int, err error) (compat.Result, int) {
 		r.Status, r.Got, r.Reason = compat.Fail, compat.Refuse.String(), err.Error()

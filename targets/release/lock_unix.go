@@ -24,3 +24,8 @@ func lockDir(f *os.File) (bool, error) {
 		}
 	}
 }
+
+// unlockDir gives the folder back now. Closing would do so only once a child
+// that is being started, and holds the same file until it executes its
+// program, has let go of it.
+func unlockDir(f *os.File) { syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

@@ -96,6 +96,14 @@ func (o Options) path(p string) string {
 	return filepath.Join(o.Dir, p)
 }
 
+// identity is the reference of the identity to use.
+func (o Options) identity(c *Config) string {
+	if o.Identity != "" {
+		return o.resolveRef(o.Identity)
+	}
+	return o.resolveRef(c.Identity)
+}
+
 // resolveRef resolves the paths in an identity's reference.
 func (o Options) resolveRef(ref string) string {
 	scheme, paths, ok := strings.Cut(ref, ":")

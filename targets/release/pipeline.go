@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"time"
 
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/host"
@@ -291,16 +288,14 @@ func Check(ctx context.Context, o Options) error {
 		return err
 	}
 	src, builder, targets, err := openBuild(ctx, c, o)
-	var s *signer
-	signErr := err
 	if err == nil {
 		err = failures("", each(ctx, build.Jobs(), targets, func(ctx context.Context, t build.Target) error {
 			return notReady(t, builder.Check(ctx, t))
 		}))
-		s, signErr = openSigner(ctx, ownVersion(), c, o)
 	}
+	s, signErr := openSigner(ctx, ownVersion(), c, o)
 	_, packErr := newPacker(ctx, "", c, o.dir(), src.Version, src.Time)
-	if err := errors.Join(err, onlyNew(signErr, err), packErr); err != nil {
+	if err := errors.Join(err, signErr, packErr); err != nil {
 		return err
 	}
 	for _, t := range targets {
@@ -308,13 +303,6 @@ func Check(ctx context.Context, o Options) error {
 	}
 	o.Progress.Printf("%s %s: ready to build %s, signed by %s", c.Name, src.Version, plural(len(targets), "program"), s.key.Leaf().Subject)
 	return nil
-}
-
-func onlyNew(err, known error) error {
-	if err == known {
-		return nil
-	}
-	return err
 }
 
 // Clean removes what the manifest lists, the manifest and the report, and the
@@ -340,154 +328,6 @@ func Clean(o Options) error {
 	}
 	o.Progress.Printf("%s: %s removed", c.Dist, plural(n, "file"))
 	return nil
-}
-
-// openBuild reads the sources and the Go environment.
-func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.Builder, []build.Target, error) {
-	src, err := build.ReadSource(ctx, o.dir(), c.Dist)
-	if err != nil {
-		return src, nil, nil, err
-	}
-	if c.Version != "" {
-		src.Version = c.Version
-	}
-	targets, err := c.Build.Expand()
-	if err != nil {
-		return src, nil, nil, &UsageError{err}
-	}
-	builder, err := build.NewBuilder(ctx, src)
-	return src, builder, targets, err
-}
-
-// openBuilt opens a dist folder that Build filled, and makes sure that its
-// programs are what Build left.
-func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []binary, err error) {
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			w.close()
-		}
-	}()
-	built := []Entry{}
-	if w.prev != nil {
-		built = w.prev.of(KindBinary)
-	}
-	if len(built) == 0 {
-		return nil, nil, nothingBuilt(c)
-	}
-	if err := w.inspect(ctx); err != nil {
-		return nil, nil, err
-	}
-	var bins []binary
-	var errs []error
-	for _, e := range built {
-		if w.reusable(e.Path) == nil {
-			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
-				Err: fmt.Errorf("not what was built: %w: build it again", w.harm(e.Path))})
-		}
-		bins = append(bins, binary{e, w.file(e.Path)})
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, nil, err
-	}
-	return w, bins, w.begin()
-}
-
-func nothingBuilt(c *Config) error {
-	return usage("%s holds nothing that was built: run `mage build` or `mage release` first", c.Dist)
-}
-
-// ship packs signed programs and lists all checksums.
-func ship(ctx context.Context, c *Config, k *packer, signed, anchors []Entry, w *workspace, p *Progress) ([]Entry, error) {
-	parcels, err := planParcels(c.Name, k.version, c.Shipping.Packages, signed)
-	if err != nil {
-		return nil, err
-	}
-	packed, err := packAll(ctx, k, parcels, w, p)
-	if err != nil {
-		return nil, err
-	}
-	entries := slices.Concat(signed, anchors, packed)
-	sums, err := sumsOf(ctx, entries, w)
-	if err != nil {
-		return nil, err
-	}
-	return append(entries, sums), nil
-}
-
-// planned returns what is known of the binaries before they are compiled.
-func planned(plan []target) []Entry {
-	entries := make([]Entry, len(plan))
-	for i, t := range plan {
-		entries[i] = Entry{Path: t.Rel(), Platform: t.Platform.String(), Toolchain: t.Toolchain}
-	}
-	return entries
-}
-
-// outputs lists the paths that a release will need.
-func outputs(plan []target, parcels []parcel) []string {
-	paths := []string{trustCA, trustTSA, sumsFile}
-	for _, t := range plan {
-		paths = append(paths, t.Rel())
-	}
-	for _, p := range parcels {
-		paths = append(paths, p.path)
-	}
-	return paths
-}
-
-func newManifest(c *Config, src build.Source) *Manifest {
-	return &Manifest{
-		Schema: Schema, Name: c.Name, Version: src.Version, Go: runtime.Version(),
-		Source: Source{Module: src.Module, Revision: src.Revision, Time: src.Time.UTC(), Modified: src.Modified, Digest: src.Digest},
-	}
-}
-
-// follow starts a manifest that continues the previous one.
-func (w *workspace) follow() *Manifest {
-	m := *w.prev
-	m.Artifacts, m.Results = nil, nil
-	return &m
-}
-
-// carryOver completes the manifest of a stage that does not make everything:
-// if the stage changed nothing, all that was made from its outputs still
-// stands; else it is stale, and left out.
-func (w *workspace) carryOver(m *Manifest) {
-	if w.prev == nil {
-		return
-	}
-	same := len(w.staged) == 0
-	for _, e := range w.prev.of(KindBinary) {
-		same = same && m.Entry(e.Path) != nil
-	}
-	if !same || m.Version != w.prev.Version {
-		return
-	}
-	if m.Identity == nil {
-		m.Identity, m.Timestamp = w.prev.Identity, w.prev.Timestamp
-	}
-	for _, e := range w.prev.Artifacts {
-		if m.Entry(e.Path) == nil {
-			m.Artifacts = append(m.Artifacts, e)
-		}
-	}
-	m.Results = w.prev.Results
-}
-
-// standing returns the previous results about artifacts that are as they were.
-func (w *workspace) standing(m *Manifest) []compat.Result {
-	var results []compat.Result
-	for _, r := range w.prev.Results {
-		old, now := w.prev.Entry(r.Case), m.Entry(r.Case)
-		if old != nil && now != nil && old.SHA256 == now.SHA256 {
-			results = append(results, r)
-		}
-	}
-	return results
 }
 
 // publish ends a run well.
@@ -538,23 +378,3 @@ func exists(file string) bool {
 	_, err := os.Lstat(file)
 	return !errors.Is(err, fs.ErrNotExist)
 }
-
-// stopwatch times the stages.
-type stopwatch struct {
-	laps  []Timing
-	begun time.Time
-	last  time.Time
-}
-
-func newStopwatch() *stopwatch {
-	now := time.Now()
-	return &stopwatch{begun: now, last: now}
-}
-
-func (s *stopwatch) lap(stage string) {
-	now := time.Now()
-	s.laps = append(s.laps, Timing{stage, math.Round(now.Sub(s.last).Seconds()*1000) / 1000})
-	s.last = now
-}
-
-func (s *stopwatch) total() time.Duration { return time.Since(s.begun) }

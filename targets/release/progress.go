@@ -3,6 +3,7 @@ package release
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -174,3 +175,23 @@ func plural(n int, thing string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
+
+// stopwatch times the stages.
+type stopwatch struct {
+	laps  []Timing
+	begun time.Time
+	last  time.Time
+}
+
+func newStopwatch() *stopwatch {
+	now := time.Now()
+	return &stopwatch{begun: now, last: now}
+}
+
+func (s *stopwatch) lap(stage string) {
+	now := time.Now()
+	s.laps = append(s.laps, Timing{stage, math.Round(now.Sub(s.last).Seconds()*1000) / 1000})
+	s.last = now
+}
+
+func (s *stopwatch) total() time.Duration { return time.Since(s.begun) }

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/key"
 )
 
 // TrustOverride names PEM files to trust instead of those of hallmark.yaml.
@@ -58,19 +58,11 @@ func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) er
 	if err != nil {
 		return fileError(err)
 	}
-	trust := signing.Trust{}
-	if c.Trust.CA != "" && c.Trust.TSA != "" {
-		if trust, err = trustFiles(c, o); err != nil {
-			return err
-		}
-	} else {
-		s, err := openSigner(ctx, "", c, o)
-		if err != nil {
-			return fmt.Errorf("nobody to trust is named, so the identity's own root is meant, but: %w; name certificates with -ca=FILE and -tsaCA=FILE", err)
-		}
-		trust = s.anchors.trust()
+	a, err := anchorsFor(ctx, c, o)
+	if err != nil {
+		return err
 	}
-	sig, err := scheme.Verify(ctx, file, trust)
+	sig, err := scheme.Verify(ctx, file, a.trust())
 	if err != nil {
 		return err
 	}
@@ -104,22 +96,39 @@ func loadOptional(o Options, t TrustOverride) (*Config, error) {
 	return c, nil
 }
 
-func trustFiles(c *Config, o Options) (signing.Trust, error) {
-	var t signing.Trust
-	for _, f := range []struct {
-		key, file string
-		pool      **x509.CertPool
-	}{{"trust.ca", c.Trust.CA, &t.Roots}, {"trust.tsa", c.Trust.TSA, &t.TSARoots}} {
-		data, err := readPEM(f.key, o.path(f.file))
-		if err != nil {
-			return t, err
-		}
-		*f.pool = x509.NewCertPool()
-		if !(*f.pool).AppendCertsFromPEM(data) {
-			return t, usage("%s: %s holds no certificate that can be read", f.key, f.file)
+// anchorsFor finds what a file from anywhere is verified with.
+func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
+	var a anchors
+	var k, tsaKey *key.Key
+	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
+	var err error
+	if c.Trust.CA == "" {
+		if k, err = key.Open(ctx, o.identity(c), ko); err != nil {
+			return a, fmt.Errorf("whom to trust is not said, so the identity's own root is meant, but: %w; name certificates with -ca=FILE and -tsaCA=FILE", err)
 		}
 	}
-	return t, nil
+	if err := a.openCA(c, o, k); err != nil {
+		return a, err
+	}
+	if c.Trust.TSA == "" && c.Timestamp.dev() {
+		if tsaKey, err = key.OpenTSA(ctx, ko); err != nil {
+			return a, err
+		}
+	}
+	if err := a.openTSA(c, o, tsaKey); err != nil {
+		return a, err
+	}
+	if tsaKey != nil {
+		// A file that was built elsewhere may have its timestamp from anywhere.
+		if file, err := systemCertificates(); err == nil {
+			system, err := readPEM("trust.tsa", file)
+			if err != nil {
+				return a, err
+			}
+			a.tsa = append(a.tsa, system...)
+		}
+	}
+	return a.pools()
 }
 
 // fileError makes a missing file a wrong wish, not a failed verification.

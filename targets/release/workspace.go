@@ -152,6 +152,7 @@ func (w *workspace) close() {
 		os.Remove(w.dir) // only if it is empty
 	}
 	if w.lock != nil {
+		unlockDir(w.lock)
 		w.lock.Close()
 	}
 }

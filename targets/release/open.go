@@ -1,0 +1,162 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/compat"
+)
+
+// openBuild reads the sources and the Go environment.
+func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.Builder, []build.Target, error) {
+	src, err := build.ReadSource(ctx, o.dir(), c.Dist)
+	if err != nil {
+		return src, nil, nil, err
+	}
+	if c.Version != "" {
+		src.Version = c.Version
+	}
+	targets, err := c.Build.Expand()
+	if err != nil {
+		return src, nil, nil, &UsageError{err}
+	}
+	builder, err := build.NewBuilder(ctx, src)
+	return src, builder, targets, err
+}
+
+// openBuilt opens a dist folder that Build filled, and makes sure that its
+// programs are what Build left.
+func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []binary, err error) {
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	built := []Entry{}
+	if w.prev != nil {
+		built = w.prev.of(KindBinary)
+	}
+	if len(built) == 0 {
+		return nil, nil, nothingBuilt(c)
+	}
+	if err := w.inspect(ctx); err != nil {
+		return nil, nil, err
+	}
+	var bins []binary
+	var errs []error
+	for _, e := range built {
+		if w.reusable(e.Path) == nil {
+			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
+				Err: fmt.Errorf("not what was built: %w: build it again", w.harm(e.Path))})
+		}
+		bins = append(bins, binary{e, w.file(e.Path)})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	return w, bins, w.begin()
+}
+
+func nothingBuilt(c *Config) error {
+	return usage("%s holds nothing that was built: run `mage build` or `mage release` first", c.Dist)
+}
+
+// ship packs signed programs and lists all checksums.
+func ship(ctx context.Context, c *Config, k *packer, signed, anchors []Entry, w *workspace, p *Progress) ([]Entry, error) {
+	parcels, err := planParcels(c.Name, k.version, c.Shipping.Packages, signed)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packAll(ctx, k, parcels, w, p)
+	if err != nil {
+		return nil, err
+	}
+	entries := slices.Concat(signed, anchors, packed)
+	sums, err := sumsOf(ctx, entries, w)
+	if err != nil {
+		return nil, err
+	}
+	return append(entries, sums), nil
+}
+
+// planned returns what is known of the binaries before they are compiled.
+func planned(plan []target) []Entry {
+	entries := make([]Entry, len(plan))
+	for i, t := range plan {
+		entries[i] = Entry{Path: t.Rel(), Platform: t.Platform.String(), Toolchain: t.Toolchain}
+	}
+	return entries
+}
+
+// outputs lists the paths that a release will need.
+func outputs(plan []target, parcels []parcel) []string {
+	paths := []string{trustCA, trustTSA, sumsFile}
+	for _, t := range plan {
+		paths = append(paths, t.Rel())
+	}
+	for _, p := range parcels {
+		paths = append(paths, p.path)
+	}
+	return paths
+}
+
+func newManifest(c *Config, src build.Source) *Manifest {
+	return &Manifest{
+		Schema: Schema, Name: c.Name, Version: src.Version, Go: runtime.Version(),
+		Source: Source{Module: src.Module, Revision: src.Revision, Time: src.Time.UTC(), Modified: src.Modified, Digest: src.Digest},
+	}
+}
+
+// follow starts a manifest that continues the previous one.
+func (w *workspace) follow() *Manifest {
+	m := *w.prev
+	m.Artifacts, m.Results = nil, nil
+	return &m
+}
+
+// carryOver completes the manifest of a stage that does not make everything:
+// if the stage changed nothing, all that was made from its outputs still
+// stands; else it is stale, and left out.
+func (w *workspace) carryOver(m *Manifest) {
+	if w.prev == nil {
+		return
+	}
+	if m.Identity == nil && slices.ContainsFunc(m.Artifacts, func(e Entry) bool { return e.Signature != nil }) {
+		m.Identity, m.Timestamp = w.prev.Identity, w.prev.Timestamp
+	}
+	same := len(w.staged) == 0
+	for _, e := range w.prev.of(KindBinary) {
+		same = same && m.Entry(e.Path) != nil
+	}
+	if !same || m.Version != w.prev.Version {
+		return
+	}
+	for _, e := range w.prev.Artifacts {
+		if m.Entry(e.Path) == nil {
+			m.Artifacts = append(m.Artifacts, e)
+		}
+	}
+	m.Results = w.prev.Results
+}
+
+// standing returns the previous results about artifacts that are as they were.
+func (w *workspace) standing(m *Manifest) []compat.Result {
+	var results []compat.Result
+	for _, r := range w.prev.Results {
+		old, now := w.prev.Entry(r.Case), m.Entry(r.Case)
+		if old != nil && now != nil && old.SHA256 == now.SHA256 {
+			results = append(results, r)
+		}
+	}
+	return results
+}
