@@ -35,6 +35,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := judgesReady(c, targets, compat.Judges()); err != nil {
+		return err
+	}
 	s, err := openSigner(ctx, own, c, o)
 	if err != nil {
 		return err
@@ -295,7 +298,7 @@ func Check(ctx context.Context, o Options) error {
 	}
 	s, signErr := openSigner(ctx, ownVersion(), c, o)
 	_, packErr := newPacker(ctx, "", c, o.dir(), src.Version, src.Time)
-	if err := errors.Join(err, signErr, packErr); err != nil {
+	if err := errors.Join(err, judgesReady(c, targets, compat.Judges()), signErr, packErr); err != nil {
 		return err
 	}
 	for _, t := range targets {
@@ -364,6 +367,32 @@ func strict(c *Config, results []compat.Result) error {
 		errs[i] = errors.New(l)
 	}
 	return fmt.Errorf("strict: checks could not be made:\n%w", errors.Join(errs...))
+}
+
+// judgesReady finds out before anything is built that strict will not be
+// satisfied.
+func judgesReady(c *Config, targets []build.Target, judges []compat.Judge) error {
+	if !c.Strict {
+		return nil
+	}
+	schemes := map[string]bool{compat.Sums: true}
+	for _, t := range targets {
+		schemes[compat.Authenticode] = schemes[compat.Authenticode] || t.Platform.OS == "windows"
+		schemes[compat.Appended] = schemes[compat.Appended] || t.Platform.OS != "windows"
+	}
+	var errs []error
+	for _, j := range judges {
+		if j.FindKey == nil || !schemes[j.Scheme] {
+			continue
+		}
+		if _, err := j.FindKey(); err != nil {
+			errs = append(errs, fmt.Errorf("strict: %w: `mage setup` installs it", err))
+		}
+	}
+	if len(errs) > 0 {
+		return &UsageError{errors.Join(errs...)}
+	}
+	return nil
 }
 
 // interrupted says in words what a signal did.

@@ -250,6 +250,22 @@ func TestStrict(t *testing.T) {
 	}
 }
 
+func TestJudgesReady(t *testing.T) {
+	t.Parallel()
+	missing := func(scheme, tool string) compat.Judge {
+		return compat.Judge{Scheme: scheme, FindKey: func() (compat.Key, error) { return compat.Key{}, &compat.MissingError{Tool: tool, Package: tool} }}
+	}
+	judges := []compat.Judge{missing(compat.Authenticode, "pe-judge"), missing(compat.Appended, "elf-judge"), {Scheme: compat.Sums}}
+	linux := []build.Target{{Platform: build.Platform{OS: "linux", Arch: "amd64"}}}
+	if err := judgesReady(&Config{}, linux, judges); err != nil {
+		t.Errorf("not strict: %v", err)
+	}
+	err := judgesReady(&Config{Strict: true}, linux, judges)
+	if exitCode(err) != ExitUsage || !strings.Contains(err.Error(), "elf-judge is not installed") || strings.Contains(err.Error(), "pe-judge") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestExit(t *testing.T) {
 	t.Parallel()
 	if Exit(nil) != nil {
