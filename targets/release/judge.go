@@ -98,8 +98,8 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 	var todo []int
 	for i := range entries {
 		e := &entries[i]
-		if e.Kind == KindTrust {
-			continue
+		if e.Kind == KindTrust && (!c.again || w.reusable(e.Path) != nil) {
+			continue // nothing to judge, but that it is what the manifest lists
 		}
 		e.JudgeKey = c.keyFor(*e)
 		if old := w.reusable(e.Path); !c.again && old != nil && old.JudgeKey == e.JudgeKey {
@@ -179,10 +179,10 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 	for _, i := range todo {
 		e := entries[i]
 		scheme := schemeOf(e)
-		if scheme == "" {
+		file := w.file(e.Path)
+		if scheme == "" || !exists(file) {
 			continue
 		}
-		file := w.file(e.Path)
 		if e.Kind == KindSums {
 			var names []string
 			for _, a := range entries {

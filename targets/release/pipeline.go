@@ -403,6 +403,7 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
+// exists reports whether a file is there, whatever it is.
 func exists(file string) bool {
 	_, err := os.Lstat(file)
 	return !errors.Is(err, fs.ErrNotExist)
