@@ -3,6 +3,7 @@ package targets_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,22 +17,28 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: fetch MODULE@VERSION SUM FOLDER")
 	}
-	cmd := exec.Command("go", "mod", "download", "-json", args[0])
-	cmd.Dir = ts.Getenv("WORK")
-	// Its checksum is in the script: not every module that proxies serve is in
-	// the checksum database.
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GONOSUMDB=*", "GOMODCACHE="+ts.Getenv("GOMODCACHE"))
+	ts.Check(fetchModule(args[0], args[1], ts.MkAbs(args[2]), "GOMODCACHE="+ts.Getenv("GOMODCACHE")))
+}
+
+// fetchModule copies a module's sources, whose checksum must be sum, to dir.
+func fetchModule(module, sum, dir string, env ...string) error {
+	cmd := exec.Command("go", "mod", "download", "-json", module)
+	cmd.Dir = os.TempDir()
+	// The checksum is known: not every module that proxies serve is in the
+	// checksum database.
+	cmd.Env = append(os.Environ(), append(env, "GOFLAGS=-mod=mod", "GONOSUMDB=*")...)
 	out, err := cmd.Output()
-	var module struct{ Dir, Sum, Error string }
-	if json.Unmarshal(out, &module); err != nil || module.Dir == "" {
-		ts.Fatalf("go mod download %s: %v: %s", args[0], err, module.Error)
+	var got struct{ Dir, Sum, Error string }
+	if json.Unmarshal(out, &got); err != nil || got.Dir == "" {
+		return fmt.Errorf("go mod download %s: %w: %s", module, err, got.Error)
 	}
-	if module.Sum != args[1] {
-		ts.Fatalf("%s has the checksum %s, want %s", args[0], module.Sum, args[1])
+	if got.Sum != sum {
+		return fmt.Errorf("%s has the checksum %s, want %s", module, got.Sum, sum)
 	}
-	dir := ts.MkAbs(args[2])
-	ts.Check(os.CopyFS(dir, os.DirFS(module.Dir)))
-	ts.Check(filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	if err := os.CopyFS(dir, os.DirFS(got.Dir)); err != nil {
+		return err
+	}
+	return filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -40,7 +47,7 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 			mode = 0o755
 		}
 		return os.Chmod(path, mode)
-	}))
+	})
 }
 
 // extract takes the appended signature off a file, without our own code:
