@@ -27,11 +27,13 @@ type Builder struct {
 	versions  memo[string, string] // of tools, by path
 	icons     memo[string, []byte] // .ico files, by name
 	running   atomic.Int32         // compilations at this moment
+
+	newestClang int // the highest clang-N that is looked for
 }
 
 // NewBuilder returns a Builder for the source. It fails when there is no usable go command.
 func NewBuilder(ctx context.Context, src Source) (*Builder, error) {
-	b := &Builder{src: src}
+	b := &Builder{src: src, newestClang: newestClang}
 	if _, err := b.goEnv(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -109,6 +111,10 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 		}
 	}
 	if bin, err = readBinary(built, t); err != nil {
+		// The go command makes an archive of a package that is no program.
+		if err := b.checkPackage(ctx, t); err != nil {
+			return Binary{}, fmt.Errorf("%s: %w", t, err)
+		}
 		return Binary{}, err
 	}
 	if err := os.Rename(built, dst); err != nil {
@@ -152,8 +158,8 @@ func (b *Builder) goBuild(ctx context.Context, t Target, c *compiler, dst string
 		return fmt.Errorf("%s: %w", t, err)
 	}
 	words := strings.TrimSpace(out.String())
-	if c != nil && c.cxx.Path == "" && strings.Contains(words, c.cxxName) {
-		return fmt.Errorf("%s: the program holds C++: %w", t, &MissingError{Tool: c.cxxName, Package: debianPackages(t.Platform, "g++")})
+	if c != nil && c.lacksCXX(words) {
+		return fmt.Errorf("%s: the program holds C++: %w", t, &MissingError{Tool: gnuTriple(t.Platform) + "-g++", Package: debianPackages(t.Platform, "g++")})
 	}
 	return &CompileError{Target: t, Output: words, Err: err}
 }

@@ -125,9 +125,9 @@ func unknownPlatform(s string) error {
 	return fmt.Errorf("platform %q is unknown%s possible: %s", s, cmp.Or(hint, ";"), strings.Join(names, ", "))
 }
 
-// nearest returns the word that is the fewest edits away from s, or "" when none is within a third of its length.
+// nearest returns the word that is the fewest edits away from s, or "" when none is within two, or a third of its length.
 func nearest(s string, words []string) string {
-	best, fewest := "", len(s)/3+1
+	best, fewest := "", max(2, len(s)/3)+1
 	for _, w := range words {
 		if d := edits(s, w); d < fewest {
 			best, fewest = w, d

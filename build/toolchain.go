@@ -35,6 +35,8 @@ type tool struct {
 	Path string // symbolic links resolved
 	Size int64
 	Time int64 // of modification, nanoseconds since 1970
+
+	called string // the path with symbolic links: LLVM's programs go by the name that they are called by
 }
 
 // newestClang bounds the search for clang-N, oldestClang is the first whose lld links Go programs for Windows.
@@ -52,6 +54,14 @@ func gnuTriple(p Platform) string {
 		return cpu + "-w64-mingw32"
 	}
 	return cpu + "-linux-gnu"
+}
+
+// lacksCXX tells by the words of a failed compilation whether a C++ compiler, or its headers, were wanted in vain.
+func (c *compiler) lacksCXX(words string) bool {
+	if c.gcc == nil {
+		return c.cxx.Path == "" && strings.Contains(words, c.cxxName)
+	}
+	return c.gcc.cxx.Path == "" && regexp.MustCompile(`\.(cc|cpp|cxx|C|c\+\+|hpp|hh):`).MatchString(words) && strings.Contains(words, "file not found")
 }
 
 // debianPackages returns the packages of the GNU C or C++ compiler for a platform, with the C library.
@@ -80,7 +90,7 @@ func (b *Builder) compiler(t Target) (*compiler, error) {
 	p := Platform{OS: t.Platform.OS, Arch: t.Platform.Arch}
 	return b.compilers.get(p.String()+" "+t.Toolchain, func() (*compiler, error) {
 		if t.clang() {
-			return findClang(p)
+			return findClang(p, b.newestClang)
 		}
 		return findGCC(p)
 	})
@@ -107,10 +117,10 @@ func findGCC(p Platform) (*compiler, error) {
 	return c, nil
 }
 
-// findClang finds the newest clang of which the lld is there too, for linux or as a mingw compiler.
-func findClang(p Platform) (*compiler, error) {
+// findClang finds the newest clang of which the lld is there too, up to a version, for linux or as a mingw compiler.
+func findClang(p Platform, newest int) (*compiler, error) {
 	clang, lld, suffix := "", "", ""
-	for n := newestClang; n >= oldestClang && lld == ""; n-- {
+	for n := newest; n >= oldestClang && lld == ""; n-- {
 		s := "-" + strconv.Itoa(n)
 		path, err := exec.LookPath("clang" + s)
 		if err != nil {
@@ -239,8 +249,8 @@ func (b *Builder) nameVersion(ctx context.Context, t tool) string {
 
 // toolVersion asks a tool for its version: "19.1.7".
 func (b *Builder) toolVersion(ctx context.Context, t tool) (string, error) {
-	return b.versions.get(t.Path, func() (string, error) {
-		out, err := output(ctx, t.Path, "--version")
+	return b.versions.get(t.called, func() (string, error) {
+		out, err := output(ctx, t.called, "--version")
 		if err != nil {
 			return "", err
 		}
@@ -268,18 +278,19 @@ func (c *compiler) otherLinker(name string) tool {
 
 // findTool finds a program by its name on PATH, or by its path.
 func findTool(what, name string) (tool, error) {
-	path, err := exec.LookPath(name)
+	called, err := exec.LookPath(name)
 	if err != nil {
 		return tool{}, err
 	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
+	path, err := filepath.EvalSymlinks(called)
+	if err != nil {
 		return tool{}, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return tool{}, err
 	}
-	return tool{Name: what, Path: path, Size: info.Size(), Time: info.ModTime().UnixNano()}, nil
+	return tool{Name: what, Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), called: called}, nil
 }
 
 // output runs a program that answers a question about itself.
