@@ -37,7 +37,7 @@ func TestAuthenticodeJudges(t *testing.T) {
 
 	judges := map[string]func(t *testing.T, file string) error{
 		"osslsigncode": func(t *testing.T, file string) error {
-			out, err := run(t, lookTool(t, "osslsigncode", "osslsigncode"), "verify", "-ignore-crl", "-CAfile", ca, "-TSA-CAfile", tsaCA, "-in", file)
+			out, err := run(t, lookTool(t, "osslsigncode", "osslsigncode"), "verify", "-CAfile", ca, "-TSA-CAfile", tsaCA, "-in", file)
 			if err == nil {
 				for _, want := range []string{"Timestamp Server Signature verification: ok", "Größe 測定", "https://example.com/notes", "Number of verified signatures: 1"} {
 					if !strings.Contains(out, want) {
@@ -136,7 +136,7 @@ func TestAuthenticodeKeys(t *testing.T) {
 				if err != nil || sig.Hash != h {
 					t.Fatalf("%v, %v", sig, err)
 				}
-				out, err := run(t, lookTool(t, "osslsigncode", "osslsigncode"), "verify", "-ignore-crl",
+				out, err := run(t, lookTool(t, "osslsigncode", "osslsigncode"), "verify",
 					"-CAfile", pemFile(t, w.ca.cert), "-TSA-CAfile", pemFile(t, w.tsaCA.cert), "-in", file)
 				if err != nil {
 					t.Errorf("osslsigncode: %v\n%s", err, out)

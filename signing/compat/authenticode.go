@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +18,8 @@ func osslsigncode() Judge {
 		name: "osslsigncode", pkg: "osslsigncode",
 		version: []string{"--version"}, match: regexp.MustCompile(`(?m)^osslsigncode (\d\S*?),?(?: |$)`),
 	}
-	args := func(file string, trust Trust) []string {
-		// Certificates of a real authority name places to fetch revocation
-		// lists from; a judge does not go out to the network.
-		args := []string{"verify", "-ignore-crl", "-ignore-cdp"}
+	args := func(file string, trust Trust, options ...string) []string {
+		args := append([]string{"verify"}, options...)
 		if trust.CAFile != "" {
 			args = append(args, "-CAfile", argument(trust.CAFile))
 		}
@@ -37,16 +36,34 @@ func osslsigncode() Judge {
 			"It accepts data hidden behind the signature inside the certificate table (CVE-2013-3900), and signatures whose attributes are not in DER order.",
 		FindKey: p.key, Find: p.find,
 		Verify: func(ctx context.Context, file string, trust Trust) error {
-			a, err := p.run(ctx, "", nil, args(file, trust)...)
-			if err != nil {
-				return err
+			// Certificates of a real authority name places to fetch revocation
+			// lists from; a judge does not go out to the network. Versions
+			// before 2.6 never did, and do not know the options.
+			offline := []string{"-ignore-crl", "-ignore-cdp"}
+			for {
+				a, err := p.run(ctx, "", nil, args(file, trust, offline...)...)
+				if err != nil {
+					return err
+				}
+				if i := unknownOption(a, offline); i >= 0 {
+					offline = slices.Delete(offline, i, i+1)
+					continue
+				}
+				return p.readSigncode(a)
 			}
-			return p.readSigncode(a)
 		},
 		Command: func(file string, trust Trust) string {
 			return line(append([]string{p.name}, args(file, trust)...)...)
 		},
 	}
+}
+
+// unknownOption returns which of options a program said it does not know, or
+// -1.
+func unknownOption(a answer, options []string) int {
+	return slices.IndexFunc(options, func(o string) bool {
+		return a.exit != 0 && strings.Contains(a.stdout+a.stderr, "Unknown option: "+o+"\n")
+	})
 }
 
 // signcodeBlock is what osslsigncode printed about one signature.
