@@ -76,7 +76,7 @@ func (s system) look(tools []Tool) []Found {
 	dirs := s.pathDirs()
 	found := make([]Found, len(tools))
 	for i, t := range tools {
-		f := Found{Tool: t, Path: lookIn(dirs, t.Programs)}
+		f := Found{Tool: t, Path: s.lookFor(dirs, t.Programs)}
 		if f.Path == "" {
 			f.Path = lookIn(dirs, t.Older)
 			f.Old = f.Path != "" && !llvmIsNew(f.Path)
@@ -102,6 +102,20 @@ func (s system) pathDirs() []string {
 		}
 	}
 	return dirs
+}
+
+// lookFor looks in dirs for names, and under / for patterns.
+func (s system) lookFor(dirs, names []string) string {
+	for _, name := range names {
+		if !strings.Contains(name, "/") {
+			if p := lookIn(dirs, []string{name}); p != "" {
+				return p
+			}
+		} else if m, err := fs.Glob(s.root, name); err == nil && len(m) > 0 {
+			return "/" + m[len(m)-1]
+		}
+	}
+	return ""
 }
 
 func lookIn(dirs, names []string) string {

@@ -20,7 +20,7 @@ import (
 // Tool is a program that a stage uses.
 type Tool struct {
 	Name     string   // of the row in the table
-	Programs []string // file names looked for on PATH; the first that is there counts
+	Programs []string // file names looked for on PATH, or with a slash patterns relative to /; the first that is there counts
 	Older    []string // names that do too, when none of Programs is there and apt has none of Packages
 	Headers  []string // patterns (path.Match, relative to /) of files that must be there too; Linux only
 	Packages []string // of Debian and Ubuntu
@@ -83,6 +83,9 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "tests unpack zip archives with it", Version: []string{"-v"}},
 		Tool{Name: "zstd", Programs: []string{"zstd"}, Packages: []string{"zstd"}, Fedora: []string{"zstd"}, Arch: []string{"zstd"}, Brew: []string{"zstd"},
 			Purpose: "tests unpack archlinux packages with it", Version: version},
+		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
+			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
+			Purpose: "the kernel's own signer, with which tests compare byte by byte"},
 	)
 }
 

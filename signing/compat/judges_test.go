@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"debug/pe"
 	"encoding/binary"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func TestAuthenticode(t *testing.T) {
 	w := newWorld(t)
 	w.program("windows", "unsigned.exe")
 	stamp := func(at time.Time) []string {
-		return []string{"-TSA-certs", "tsa.pem", "-TSA-key", "tsa.key", "-TSA-time", fmt.Sprint(at.Unix())}
+		return []string{"-ts", w.stampServer(at)}
 	}
 	past := w.now.Add(-5 * 24 * time.Hour)
 	w.signcode("unsigned.exe", "plain.exe", "leaf", "-h", "sha256")

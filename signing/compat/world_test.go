@@ -11,7 +11,10 @@ import (
 	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
+	"io"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,22 +159,67 @@ func (w *world) signature(in, leaf string, args ...string) []byte {
 // token makes a timestamp token of the given time over a signature value.
 func (w *world) token(value []byte, at time.Time) []byte {
 	w.t.Helper()
+	digest := sha256.Sum256(value)
+	return w.tokenOver(digest[:], nil, at)
+}
+
+// tokenOver makes a timestamp token of the given time over a SHA-256 digest,
+// with the request's nonce if that is not nil.
+func (w *world) tokenOver(digest []byte, nonce *big.Int, at time.Time) []byte {
+	w.t.Helper()
 	type algorithm struct{ Algorithm asn1.ObjectIdentifier }
 	type imprint struct {
 		Hash   algorithm
 		Digest []byte
 	}
-	digest := sha256.Sum256(value)
 	w.write("tstinfo.der", must(asn1.Marshal(struct {
 		Version int
 		Policy  asn1.ObjectIdentifier
 		Imprint imprint
 		Serial  int
 		Time    time.Time `asn1:"generalized"`
-	}{1, asn1.ObjectIdentifier{1, 2, 3, 4}, imprint{algorithm{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}}, digest[:]}, 7, at.UTC()}))(w.t))
+		Nonce   *big.Int  `asn1:"optional"`
+	}{1, asn1.ObjectIdentifier{1, 2, 3, 4}, imprint{algorithm{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}}, digest}, 7, at.UTC(), nonce}))(w.t))
 	command(w.t, w.dir, nil, "openssl", "cms", "-sign", "-binary", "-nodetach", "-cades", "-md", "sha256",
 		"-econtent_type", "1.2.840.113549.1.9.16.1.4", "-in", "tstinfo.der", "-signer", "tsa.pem", "-inkey", "tsa.key", "-outform", "DER", "-out", "token.der")
 	return w.read("token.der")
+}
+
+// stampServer is a timestamp server that lives at the given time, for
+// osslsigncode sign -ts: versions before 2.6 cannot make tokens themselves.
+func (w *world) stampServer(at time.Time) (url string) {
+	w.t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var request struct {
+			Version int
+			Imprint struct {
+				Hash   asn1.RawValue
+				Digest []byte
+			}
+			Nonce   *big.Int `asn1:"optional"`
+			CertReq bool     `asn1:"optional"`
+		}
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			_, err = asn1.Unmarshal(body, &request)
+		}
+		if err != nil {
+			http.Error(rw, "not a TimeStampReq: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer, err := asn1.Marshal(struct {
+			Status struct{ Status int }
+			Token  asn1.RawValue
+		}{Token: asn1.RawValue{FullBytes: w.tokenOver(request.Imprint.Digest, request.Nonce, at)}})
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		rw.Header().Set("Content-Type", "application/timestamp-reply")
+		rw.Write(answer)
+	}))
+	w.t.Cleanup(server.Close)
+	return server.URL
 }
 
 // stamped puts a token into the unsigned attributes of a CMS with one signer.
