@@ -2,6 +2,7 @@ package targets_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,12 +57,26 @@ func runScripts(t *testing.T, folder string) {
 			env.Setenv("GIT_AUTHOR_EMAIL", "ann@example.com")
 			env.Setenv("GIT_COMMITTER_NAME", "Ann Author")
 			env.Setenv("GIT_COMMITTER_EMAIL", "ann@example.com")
+			env.Values[tsaKey{}] = tsaServers{}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status":  status,
-			"fetch":   fetch,
-			"extract": extract,
+			"status":    status,
+			"fetch":     fetch,
+			"extract":   extract,
+			"tree":      tree,
+			"flip":      flip,
+			"pkcs12":    writePKCS12,
+			"answer":    answer,
+			"tmpfs":     tmpfs,
+			"tsaserver": serveTSA,
+			"tsawait":   waitTSA,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "tmpfs" {
+				return canMount(t.TempDir()), nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 	})
 }
