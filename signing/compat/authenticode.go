@@ -82,7 +82,7 @@ type signcodeBlock struct {
 // "Failed". The number counts the signatures looked at, good or not.
 func (p program) readSigncode(a answer) error {
 	var blocks []signcodeBlock
-	var count, end string
+	var count, end, current, calculated string
 	checksum := false
 	for l := range strings.Lines(a.stdout) {
 		l = strings.TrimSpace(l)
@@ -109,6 +109,11 @@ func (p program) readSigncode(a answer) error {
 			checksum = true
 			continue
 		}
+		if v, ok := value("Current PE checksum"); ok {
+			current = v
+		} else if v, ok := value("Calculated PE checksum"); ok {
+			calculated = v
+		}
 		if len(blocks) == 0 {
 			continue
 		}
@@ -128,12 +133,14 @@ func (p program) readSigncode(a answer) error {
 		}
 	}
 
+	// Complaints go to the standard error, before 2.6 to the standard output.
+	complaint := a.stderr + a.stdout
+	unreadable := regexp.MustCompile(`(?m)^.*(?:unsupported input file type|Unrecognized file type|Corrupt DOS file|Corrupt PE file).*$`).FindString(complaint)
 	switch {
-	case end == "Failed" && a.exit == 1 && strings.Contains(a.stderr, "No signature found"):
+	case end == "Failed" && a.exit == 1 && strings.Contains(complaint, "No signature found"):
 		return p.refuse(a, "no signature found")
-	case end == "Failed" && a.exit == 1 && strings.Contains(a.stderr, "unsupported input file type"):
-		reason, _, _ := strings.Cut(a.stderr, "\n")
-		return p.refuse(a, "not a PE file that it can read: "+reason)
+	case end == "Failed" && len(blocks) == 0 && unreadable != "":
+		return p.refuse(a, "not a PE file that it can read: "+unreadable)
 	case len(blocks) == 0 || end == "" || a.exit != 0 && a.exit != 1:
 		return p.unclear(a, fmt.Sprintf("exit code %d, %d signatures reported", a.exit, len(blocks)))
 	case count != fmt.Sprint(len(blocks)):
@@ -156,7 +163,7 @@ func (p program) readSigncode(a answer) error {
 	if end == "Failed" || a.exit != 0 {
 		return p.refuse(a, fmt.Sprintf("every signature is ok, yet it ends with %q and exit code %d", end, a.exit))
 	}
-	if checksum {
+	if checksum || current != calculated {
 		return p.refuse(a, "invalid PE checksum")
 	}
 	return nil
