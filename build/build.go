@@ -36,7 +36,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Config is the part of hallmark.yaml that says what is compiled.
@@ -327,15 +326,4 @@ func checkFlags(key string, entries []string, fault faultFunc) {
 			fault(fmt.Sprintf("%s.ldflags[%d]", key, i), "%w", err)
 		}
 	}
-}
-
-// Source is what a release is built from; [ReadSource] reads it once a run.
-type Source struct {
-	Dir      string    // the module's folder, absolute
-	Module   string    // its path
-	Version  string    // from git describe, without a leading v; "0.0.0" when there is no git checkout
-	Revision string    // full commit hash; empty when there is no git checkout
-	Time     time.Time // of the commit, UTC
-	Modified bool      // files differ from the commit, or are not known to git
-	Digest   string    // hex SHA-256 of all files
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,10 +111,13 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 			built = with
 		}
 	}
-	if bin, err = readBinary(built, t); err != nil {
+	if bin, err = b.readBinary(built, t); err != nil {
 		// The go command makes an archive of a package that is no program.
 		if err := b.checkPackage(ctx, t); err != nil {
 			return Binary{}, fmt.Errorf("%s: %w", t, err)
+		}
+		if m, ok := errors.AsType[*MismatchError](err); ok {
+			m.File = dst // where it would have been
 		}
 		return Binary{}, err
 	}
@@ -221,12 +225,15 @@ func (b *Builder) pattern(pkg string) string {
 }
 
 // readBinary makes the file durable, reads it back and takes its digest.
-func readBinary(file string, t Target) (Binary, error) {
+func (b *Builder) readBinary(file string, t Target) (Binary, error) {
 	if err := syncFile(file); err != nil {
 		return Binary{}, fmt.Errorf("%s: %w", t, err)
 	}
 	info, err := readBack(file, t)
 	if err != nil {
+		return Binary{}, err
+	}
+	if err := b.checkStamp(file, info); err != nil {
 		return Binary{}, err
 	}
 	f, err := os.Open(file)
@@ -240,6 +247,24 @@ func readBinary(file string, t Target) (Binary, error) {
 		return Binary{}, fmt.Errorf("%s: %w", t, err)
 	}
 	return Binary{Target: t, Path: file, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), GoVersion: info.GoVersion}, nil
+}
+
+// checkStamp tells whether the file says of itself that it was built from the source. It does not when the user
+// commits or edits while it is built, or when the release itself writes files that git is not told to ignore.
+func (b *Builder) checkStamp(file string, info *debug.BuildInfo) error {
+	settings := buildSettings(info)
+	revision, ok := settings["vcs.revision"]
+	if !ok {
+		return nil // no git checkout, or a program of another module
+	}
+	c := check{file: file}
+	if err := c.expect("vcs.revision", b.src.Revision, revision); err != nil {
+		return err
+	}
+	if settings["vcs.modified"] == "true" && !b.src.Modified {
+		return c.expect("vcs.modified", "false", "true (files were changed or added since the release began; is the dist folder in .gitignore?)")
+	}
+	return nil
 }
 
 // syncFile writes a file, or the names in a folder, through to the disk.

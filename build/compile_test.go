@@ -111,12 +111,20 @@ func TestStamp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := make(map[string]string)
-	for _, s := range info.Settings {
-		got[s.Key] = s.Value
-	}
+	got := buildSettings(info)
 	if got["vcs.revision"] != b.src.Revision || got["vcs.modified"] != "false" || got["vcs.time"] != "2024-05-06T07:08:09Z" {
 		t.Errorf("settings are %v, the source is %+v", got, b.src)
+	}
+
+	// A file that says something else of the source than the release does is not handed over.
+	write(t, filepath.Join(dir, "new.txt"), "new")
+	var m *MismatchError
+	dst := filepath.Join(t.TempDir(), "hello")
+	if _, err := b.Compile(t.Context(), tg, dst); !errors.As(err, &m) || m.Field != "vcs.modified" || m.File != dst {
+		t.Errorf("a file that appears while building: %v", err)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(dst)); len(entries) > 0 {
+		t.Errorf("left behind: %v", entries)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"debug/pe"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,20 +61,47 @@ func testImage(n int) []byte {
 }
 
 // withSection returns the image with a .rsrc section of the content.
-func withSection(t testing.TB, img, content []byte) ([]byte, error) {
+func withSection(img, content []byte) ([]byte, error) {
 	p, err := parseImage(bytes.NewReader(img), int64(len(img)))
 	if err != nil {
 		return nil, err
 	}
-	out, err := os.OpenFile(filepath.Join(t.TempDir(), "out"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if err := p.appendSection(out, bytes.NewReader(img), func(uint32) []byte { return content }); err != nil {
+	var out memoryFile
+	if err := p.appendSection(&out, bytes.NewReader(img), func(uint32) []byte { return content }); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(out.Name())
+	return out.data, nil
+}
+
+// A memoryFile is a file in memory.
+type memoryFile struct {
+	data []byte
+	off  int
+}
+
+func (f *memoryFile) Write(p []byte) (int, error) {
+	if end := f.off + len(p); end > len(f.data) {
+		f.data = append(f.data, make([]byte, end-len(f.data))...)
+	}
+	f.off += copy(f.data[f.off:], p)
+	return len(p), nil
+}
+
+func (f *memoryFile) Read(p []byte) (int, error) {
+	if f.off >= len(f.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.data[f.off:])
+	f.off += n
+	return n, nil
+}
+
+func (f *memoryFile) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekStart {
+		return 0, errors.ErrUnsupported
+	}
+	f.off = int(offset)
+	return offset, nil
 }
 
 func TestAppendSection(t *testing.T) {
@@ -80,7 +109,7 @@ func TestAppendSection(t *testing.T) {
 	content := []byte("the content of the new section")
 	for n := 1; n <= fullTable; n++ {
 		img := testImage(n)
-		got, err := withSection(t, img, content)
+		got, err := withSection(img, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +173,7 @@ func TestParseImageRefuses(t *testing.T) {
 		"signed":             func(b []byte) []byte { b[opt+112+directorySecurity*8] = 8; return b },
 		"one directory":      func(b []byte) []byte { b[opt+108] = 1; return b },
 	} {
-		if _, err := withSection(t, damage(bytes.Clone(good)), []byte("x")); err == nil {
+		if _, err := withSection(damage(bytes.Clone(good)), []byte("x")); err == nil {
 			t.Errorf("%s: the file is taken", name)
 		}
 	}
@@ -185,7 +214,7 @@ func FuzzParseImage(f *testing.F) {
 	f.Add([]byte("MZ"))
 	f.Add([]byte(strings.Repeat("MZPE\x00\x00", 50)))
 	f.Fuzz(func(t *testing.T, img []byte) {
-		out, err := withSection(t, img, []byte("content"))
+		out, err := withSection(img, []byte("content"))
 		if err != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ func TestFlagsByGo(t *testing.T) {
 	t.Parallel()
 	dir := copyModule(t, "hello")
 	b := newBuilder(t, dir)
-	tg := target(t, "hello", "linux/amd64")
+	tg := target(t, "hello", "linux/"+runtime.GOARCH)
 	tg.VersionVar = "main.version"
 	b.src.Version = `a 'quoted' one`
 	bin := compile(t, b, tg)

@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
-
-	godebug "runtime/debug"
 )
 
 // A MismatchError is a compiled file that is not what its target asks for.
@@ -33,7 +32,7 @@ func ReadBack(file string, t Target) error {
 	return err
 }
 
-func readBack(file string, t Target) (*godebug.BuildInfo, error) {
+func readBack(file string, t Target) (*debug.BuildInfo, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -242,16 +241,12 @@ func (c check) linker(got string) error {
 }
 
 // buildInfo checks what the Go toolchain has recorded, and returns it.
-func (c check) buildInfo(r io.ReaderAt) (*godebug.BuildInfo, error) {
+func (c check) buildInfo(r io.ReaderAt) (*debug.BuildInfo, error) {
 	info, err := buildinfo.Read(r)
 	if err != nil {
 		return nil, c.expect("Go build information", "readable", err.Error())
 	}
-	settings := make(map[string]string)
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	t := c.target
+	settings, t := buildSettings(info), c.target
 	cgo := "0"
 	if t.cgo() {
 		cgo = "1"
@@ -275,6 +270,15 @@ func (c check) buildInfo(r io.ReaderAt) (*godebug.BuildInfo, error) {
 		return nil, err
 	}
 	return info, nil
+}
+
+// buildSettings returns the settings of the go command that a file records, by name.
+func buildSettings(info *debug.BuildInfo) map[string]string {
+	settings := make(map[string]string)
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	return settings
 }
 
 // formatName names the format of a file by its first bytes.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -34,7 +35,7 @@ func TestReadBack(t *testing.T) {
 		"ELF linker":        {elf, with(linux, func(t *Target) { t.Toolchain = "clang" }), "linker"},
 		"variant":           {elf, with(linux, func(t *Target) { t.Platform.Variant = "v2" }), "GOAMD64"},
 		"Go version":        {elf, with(linux, func(t *Target) { t.Go = "1.22.5" }), "Go version"},
-		"no Go program":     {"/bin/true", linux, "Go build information"},
+		"no Go program":     {"/bin/true", target(t, "true", "linux/"+runtime.GOARCH), "Go build information"},
 		"neither PE or ELF": {"readback_test.go", linux, "format"},
 	} {
 		var m *MismatchError

@@ -12,18 +12,20 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/tc-hib/winres"
 	"github.com/tc-hib/winres/version"
 )
 
-// Resources are put into the finished program, rather than given to the go command as a .syso file: Go takes a .syso from
-// the folder of the package only, where the user's tree would be touched. It refuses one that exists only in a -overlay
-// (go build: open …/rsrc_windows_amd64.syso: no such file or directory, up to Go 1.26), and to name it to the external
-// linker would put the path of a temporary folder into the build ID, and would leave out programs without C. What the
-// Go linker does with a .syso is the same: it makes a .rsrc section behind all others. And Go does not have to link
-// again when only the version in it changes.
+// Resources are put into the finished program, rather than given to the go command as a .syso file. Go takes a .syso from
+// the folder of the package only, and that is the user's. One that exists only in an -overlay is refused up to Go 1.26
+// ("open …/rsrc_windows_amd64.syso: no such file or directory"). Named to the external linker, it would put the path of
+// a temporary folder into the build ID, and programs without C would have none. The outcome is the same bytes: Go's
+// linker, too, makes a .rsrc section behind all others. And Go need not link again when only the version in it has
+// changed.
 
 // The identifiers by which Windows looks for resources (winuser.h: MAKEINTRESOURCE(1), CREATEPROCESS_MANIFEST_RESOURCE_ID).
 const (
@@ -200,6 +202,28 @@ func versionInfo(t Target, v string) (version.Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// versionNumbers returns the four numbers of a Windows version resource: the numbers of the version, of which the fourth
+// is the count of commits since the tag. 1.2.3-4-gabcdef becomes 1.2.3.4. Each is at most 65535.
+func versionNumbers(v string) [4]uint16 {
+	var n [4]uint16
+	core := regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}`).FindString(v)
+	parts := strings.Split(core, ".")
+	if m := regexp.MustCompile(`-([0-9]+)-g[0-9a-f]+`).FindStringSubmatch(v[len(core):]); m != nil && len(parts) < 4 {
+		for len(parts) < 3 {
+			parts = append(parts, "0")
+		}
+		parts = append(parts, m[1])
+	}
+	for i, p := range parts {
+		x, err := strconv.ParseUint(p, 10, 16)
+		if err != nil && p != "" {
+			x = 1<<16 - 1 // out of range: the pattern admits digits only
+		}
+		n[i] = uint16(x)
+	}
+	return n
 }
 
 // parseObject takes the .rsrc section out of a COFF object.

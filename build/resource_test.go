@@ -178,6 +178,48 @@ func TestVersionInfoByDefault(t *testing.T) {
 	}
 }
 
+// TestResourcesAsGo checks that a program is byte for byte what Go's own linker makes of the same resources in a .syso
+// file. (Without debug information: a package with a .syso is compiled a little differently.)
+func TestResourcesAsGo(t *testing.T) {
+	t.Parallel()
+	for arch, winArch := range map[string]winres.Arch{"amd64": winres.ArchAMD64, "386": winres.ArchI386, "arm64": winres.ArchARM64} {
+		dir := copyModule(t, "hello")
+		tg := target(t, "hello", "windows/"+arch)
+		tg.GUI, tg.LDFlags = true, []string{"-s -w -buildid="}
+		b := newBuilder(t, dir)
+		ours, err := os.ReadFile(compile(t, b, tg).Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := versionInfo(tg, b.src.Version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var set winres.ResourceSet
+		set.SetVersionInfo(info)
+		var object bytes.Buffer
+		if err := set.WriteObject(&object, winArch); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "rsrc.syso"), object.String())
+		theirs, err := os.ReadFile(compile(t, b, tg).Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Go's linker does not count the section in SizeOfInitializedData, where the specification wants the sum of all.
+		for _, img := range [][]byte{ours, theirs} {
+			p, err := parseImage(bytes.NewReader(img), int64(len(img)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(img[p.opt+optData : p.opt+optData+4])
+		}
+		if !bytes.Equal(ours, theirs) {
+			t.Errorf("%s: the program differs from the one that Go's linker makes", arch)
+		}
+	}
+}
+
 // TestOwnResources checks that a program's own .syso stays alone, and that the user's folder is not touched.
 func TestOwnResources(t *testing.T) {
 	t.Parallel()

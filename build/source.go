@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -22,6 +21,17 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/sync/errgroup"
 )
+
+// Source is what a release is built from; [ReadSource] reads it once a run.
+type Source struct {
+	Dir      string    // the module's folder, absolute
+	Module   string    // its path
+	Version  string    // from git describe, without a leading v; "0.0.0" when there is no git checkout
+	Revision string    // full commit hash; empty when there is no git checkout
+	Time     time.Time // of the commit, UTC
+	Modified bool      // files differ from the commit, or are not known to git
+	Digest   string    // hex SHA-256 of all files
+}
 
 // abbrevCommit is the length of a commit hash in a version. Git's own default grows with the repository, so that a
 // shallow clone and a full one would name the same commit differently.
@@ -390,26 +400,4 @@ func (f *sourceFile) digest(h hash.Hash, buf []byte) error {
 	}
 	h.Sum(f.sum[:0])
 	return nil
-}
-
-// versionNumbers returns the four numbers of a Windows version resource: the numbers of the version, of which the fourth
-// is the count of commits since the tag. 1.2.3-4-gabcdef becomes 1.2.3.4. Each is at most 65535.
-func versionNumbers(v string) [4]uint16 {
-	var n [4]uint16
-	core := regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}`).FindString(v)
-	parts := strings.Split(core, ".")
-	if m := regexp.MustCompile(`-([0-9]+)-g[0-9a-f]+`).FindStringSubmatch(v[len(core):]); m != nil && len(parts) < 4 {
-		for len(parts) < 3 {
-			parts = append(parts, "0")
-		}
-		parts = append(parts, m[1])
-	}
-	for i, p := range parts {
-		x, err := strconv.ParseUint(p, 10, 16)
-		if err != nil && p != "" {
-			x = 1<<16 - 1 // out of range: the pattern admits digits only
-		}
-		n[i] = uint16(x)
-	}
-	return n
 }
