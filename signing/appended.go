@@ -105,17 +105,8 @@ func appendTrailer(der []byte) []byte {
 }
 
 // Verify implements [Scheme].
-func (a Appended) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
-	f, info, err := openRegular(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	sig, err := verifyAppended(ctx, f, info.Size(), trust)
-	if err != nil {
-		return nil, inFile(err, file)
-	}
-	return sig, nil
+func (Appended) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
+	return verifyFile(ctx, file, trust, verifyAppended)
 }
 
 func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
@@ -173,7 +164,7 @@ func tamperedContent(err error, at int64) error {
 		if e.Kind == Tampered && e.Rule == RuleSignature {
 			e.Err = fmt.Errorf("the file or its signature was changed after signing: %w", e.Err)
 		}
-		if e.Offset == 0 {
+		if e.Kind == Malformed && e.Offset == 0 {
 			e.Offset = at
 		}
 	}

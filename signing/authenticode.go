@@ -197,17 +197,8 @@ func (p *peFile) attach(f *os.File, table []byte, sum *peChecksum) error {
 }
 
 // Verify implements [Scheme].
-func (a Authenticode) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
-	f, info, err := openRegular(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	sig, err := verifyPE(ctx, f, info.Size(), trust)
-	if err != nil {
-		return nil, inFile(err, file)
-	}
-	return sig, nil
+func (Authenticode) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
+	return verifyFile(ctx, file, trust, verifyPE)
 }
 
 func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
@@ -232,7 +223,7 @@ func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Sig
 		sig, err := v.verify(der, 0)
 		if err != nil {
 			var e *Error
-			if errors.As(err, &e) && e.Offset == 0 {
+			if errors.As(err, &e) && e.Kind == Malformed && e.Offset == 0 {
 				e.Offset = p.tableOffset
 			}
 			return nil, err
@@ -241,7 +232,10 @@ func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Sig
 			primary = sig
 		}
 	}
-	return primary, v.checkChecksum(table)
+	if err := v.checkChecksum(table); err != nil {
+		return nil, err
+	}
+	return primary, nil
 }
 
 // readTable returns the signature in each entry of a certificate table that

@@ -28,6 +28,21 @@ func openRegular(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
+// verifyFile has a scheme's verifier read a file, and names the file in its
+// errors.
+func verifyFile(ctx context.Context, file string, trust Trust, verify func(context.Context, io.ReaderAt, int64, Trust) (*Signature, error)) (*Signature, error) {
+	f, info, err := openRegular(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sig, err := verify(ctx, f, info.Size(), trust)
+	if err != nil {
+		return nil, inFile(err, file)
+	}
+	return sig, nil
+}
+
 // blockSize is how much of a file is in memory at a time, twice. It is a
 // multiple of every alignment that a scheme asks for.
 const blockSize = 1 << 20
