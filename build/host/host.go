@@ -89,22 +89,22 @@ func toolsFor(goarch string) []Tool {
 	)
 }
 
-// crossGCC is gcc for the other one of amd64 and arm64. Its package only recommends the C library's headers.
+// crossGCC is gcc for the other architectures of Linux targets. Its packages only recommend the C library's headers.
 func crossGCC(goarch string) []Tool {
-	cpu, deb, libc := "aarch64", "aarch64", "arm64"
-	switch goarch {
-	case "amd64":
-	case "arm64":
-		cpu, deb, libc = "x86_64", "x86-64", "amd64"
-	default:
-		return nil
+	type cpu struct{ goarch, name, deb, libc string }
+	var tools []Tool
+	for _, c := range []cpu{{"amd64", "x86_64", "x86-64", "amd64"}, {"arm64", "aarch64", "aarch64", "arm64"}, {"386", "i686", "i686", "i386"}} {
+		if c.goarch == goarch || goarch != "amd64" && goarch != "arm64" {
+			continue
+		}
+		tools = append(tools, Tool{
+			Name: c.name + "-linux-gnu-gcc", Programs: []string{c.name + "-linux-gnu-gcc"}, Headers: []string{"usr/" + c.name + "-linux-gnu/include/stdio.h"},
+			Packages: []string{"gcc-" + c.deb + "-linux-gnu", "libc6-dev-" + c.libc + "-cross"},
+			Fedora:   []string{"gcc-" + c.name + "-linux-gnu"}, Arch: []string{c.name + "-linux-gnu-gcc"},
+			Purpose: "C in linux/" + c.goarch + " targets", Version: []string{"--version"},
+		})
 	}
-	return []Tool{{
-		Name: cpu + "-linux-gnu-gcc", Programs: []string{cpu + "-linux-gnu-gcc"}, Headers: []string{"usr/" + cpu + "-linux-gnu/include/stdio.h"},
-		Packages: []string{"gcc-" + deb + "-linux-gnu", "libc6-dev-" + libc + "-cross"},
-		Fedora:   []string{"gcc-" + cpu + "-linux-gnu"}, Arch: []string{cpu + "-linux-gnu-gcc"},
-		Purpose: "C in linux/" + libc + " targets", Version: []string{"--version"},
-	}}
+	return tools
 }
 
 // system is the machine as this package sees it; tests have their own.
