@@ -92,7 +92,7 @@ name: %s
 programs:
 `, quoteYAML(programs[0].name))
 	for _, p := range programs {
-		fmt.Fprintf(&b, "  - {name: %s, main: %s}\n", quoteYAML(p.name), quoteYAML(p.main))
+		fmt.Fprintf(&b, "  - name: %s\n    main: %s\n", quoteYAML(p.name), quoteYAML(p.main))
 	}
 	b.WriteString(`    # version: main.version      # variable of the program that gets the version
     # ldflags: ["-s", "-w"]      # without symbol table and debug information

@@ -86,6 +86,9 @@ func (d *document) syntax(err error) {
 }
 
 func (d *document) syntaxText(text string) {
+	if strings.Contains(text, "cannot start any token") {
+		text += ": indent with spaces, not with tabs, and put a text that begins with @, % or ` in quotes"
+	}
 	m := regexp.MustCompile(`^line (\d+): (.*)$`).FindStringSubmatch(text)
 	if m == nil {
 		d.add(0, "%s", text)
