@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 
 	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
@@ -149,10 +148,6 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 		return nil, tamperedContent(err, content)
 	}
 	sig.Scheme, sig.Digest = Appended{}.Name(), digest
-	if trust.enforces(RuleCertificate) && len(sig.strangers) > 0 {
-		return nil, fail(Malformed, RuleCertificate, content,
-			"embedded certificates that are no part of the signer's or the timestamp's chain, so that nothing covers them: %s", strings.Join(sig.strangers, "; "))
-	}
 	return sig, nil
 }
 

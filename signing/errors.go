@@ -41,6 +41,7 @@ const (
 	RuleDigest      Rule = "digest"              // the file's digest is the signed one
 	RuleSignature   Rule = "signature"           // the signature verifies with the signer's key
 	RuleWeak        Rule = "weak-digest"         // no SHA-1
+	RuleWeakKey     Rule = "weak-key"            // no RSA key under 2048 bits
 	RuleUsage       Rule = "usage"               // the signer's certificate is for code signing
 	RuleChain       Rule = "chain"               // the signer's chain ends in a trusted root
 	RuleValidity    Rule = "validity"            // at the time of the timestamp, or now
@@ -48,7 +49,7 @@ const (
 	RuleTSA         Rule = "timestamp-chain"     // its chain ends in a trusted root
 	RuleFuture      Rule = "timestamp-future"    // it is not from the future
 	RuleBinding     Rule = "timestamp-digest"    // it is over this very signature
-	RuleCertificate Rule = "certificates"        // every embedded certificate belongs to the chain
+	RuleCertificate Rule = "certificates"        // every embedded certificate belongs to the signer's chain
 	RuleUnsigned    Rule = "unsigned-attributes" // nothing unknown outside the signature's cover
 )
 

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,43 +41,110 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 	}
 	sig := &Signature{Signer: signer, Hash: si.Hash}
 	at := trust.now()
-	token, tsaChain, err := checkTimestamp(si, trust, tokens)
+	token, err := checkTimestamp(si, trust, tokens)
 	if err != nil {
 		return nil, err
 	}
 	if token != nil {
-		sig.Time, sig.TSA, at = token.Time, token.Signer, token.Time
+		sig.Time, sig.TSA = token.Time, token.Signer
+		// A timestamp of an authority that nobody asked about proves nothing, and
+		// a certificate may say that it does not outlive itself.
+		if (trust.anyTSA || trust.enforces(RuleTSA)) && !slices.ContainsFunc(signer.UnknownExtKeyUsage, oidLifetimeSigning.Equal) {
+			at = token.Time
+		}
+	}
+	if err := checkKey(signer, trust); err != nil {
+		return nil, err
 	}
 	if sig.Chain, err = checkChain(signer, sd.Certificates, trust, at); err != nil {
 		return nil, err
 	}
-	if trust.enforces(RuleChain) {
-		sig.strangers = strangers(sd.Certificates, sd.Others, sig.Chain)
+	if token == nil && trust.enforces(RuleTimestamp) {
+		return nil, fail(Untrusted, RuleTimestamp, 0, "no RFC 3161 timestamp: the signature dies with its certificate; sign again with a timestamp server")
 	}
-	if tsaChain != nil {
-		sig.strangers = append(sig.strangers, strangers(token.Certificates, token.Others, tsaChain)...)
+	if trust.enforces(RuleCertificate) {
+		if sd.Extra+sd.Attributed > 0 {
+			return nil, fail(Malformed, RuleCertificate, 0, "%d bytes of revocation lists or unknown certificates, which nothing vouches for", sd.Extra+sd.Attributed)
+		}
+		if s := strangers(signer, sd.Certificates, sig.Chain, trust.Roots); len(s) > 0 {
+			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
+		}
 	}
 	return sig, nil
 }
 
-// strangers lists the embedded certificates that are no part of a chain.
-func strangers(embedded []*x509.Certificate, others int, chain []*x509.Certificate) []string {
-	var found []string
-	for _, c := range embedded {
-		if !slices.ContainsFunc(chain, c.Equal) {
-			found = append(found, c.Subject.String())
+// oidLifetimeSigning is Microsoft's extended key usage of certificates whose
+// signatures end with them, timestamp or not.
+var oidLifetimeSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 10, 3, 13}
+
+// maxAttributed is how many bytes of attribute certificates a timestamp token
+// may carry. Microsoft's have one of about 700.
+const maxAttributed = 2 << 10
+
+// minRSABits is what the CA/Browser Forum asked of code signing until it asked
+// for 3072.
+const minRSABits = 2048
+
+func checkKey(c *x509.Certificate, trust Trust) error {
+	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && trust.enforces(RuleWeakKey) && k.N.BitLen() < minRSABits {
+		return fail(Untrusted, RuleWeakKey, 0, "the RSA key of %q has %d bits, at least %d are needed", c.Subject, k.N.BitLen(), minRSABits)
+	}
+	return nil
+}
+
+// strangers lists the embedded certificates that do not belong to leaf: those
+// that are not reached from it, issuer by issuer, and those whose own signature
+// nobody can check: not the other certificates, and not the roots. A certificate
+// that only claims an issuer could carry anything.
+func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool) []string {
+	reached := []*x509.Certificate{leaf}
+	for i := 0; i < len(reached); i++ {
+		for _, c := range embedded {
+			if bytes.Equal(reached[i].RawIssuer, c.RawSubject) && !slices.ContainsFunc(reached, c.Equal) && checkIssued(reached[i], c) == nil {
+				reached = append(reached, c)
+			}
 		}
 	}
-	if others > 0 {
-		found = append(found, fmt.Sprintf("%d of other kinds than X.509", others))
+	var found []string
+	for _, c := range embedded {
+		if !slices.ContainsFunc(reached, c.Equal) || !vouched(c, slices.Concat(embedded, chain), roots) {
+			found = append(found, c.Subject.String())
+		}
 	}
 	return found
 }
 
-// checkTimestamp returns the signer's verified token and its chain, or nil
-// when there is none and none is demanded. The chain is nil when it is not
-// asked about.
-func checkTimestamp(si *cms.SignerInfo, trust Trust, types []asn1.ObjectIdentifier) (*cms.Token, []*x509.Certificate, error) {
+// vouched reports whether the signature on c verifies with one of certs, or
+// with one of roots, as that of a cross certificate whose issuer is not
+// embedded. Without roots an issuer that is not at hand is not asked about.
+func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPool) bool {
+	for _, issuer := range certs {
+		if bytes.Equal(c.RawIssuer, issuer.RawSubject) && checkIssued(c, issuer) == nil {
+			return true
+		}
+	}
+	if roots == nil {
+		return true
+	}
+	// At the moment when it was issued: it need not be valid any more.
+	_, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: c.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil
+}
+
+// checkIssued is CheckSignatureFrom, but that it does not mind an algorithm
+// that is too old to be believed: old roots sign themselves with SHA-1.
+func checkIssued(c, issuer *x509.Certificate) error {
+	err := c.CheckSignatureFrom(issuer)
+	var insecure x509.InsecureAlgorithmError
+	if errors.As(err, &insecure) {
+		return nil
+	}
+	return err
+}
+
+// checkTimestamp returns the signer's verified token, or nil when there is
+// none.
+func checkTimestamp(si *cms.SignerInfo, trust Trust, types []asn1.ObjectIdentifier) (*cms.Token, error) {
 	var der []byte
 	for _, a := range si.Unsigned {
 		for _, t := range types {
@@ -83,44 +152,63 @@ func checkTimestamp(si *cms.SignerInfo, trust Trust, types []asn1.ObjectIdentifi
 				continue
 			}
 			if der != nil || len(a.Values) != 1 {
-				return nil, nil, fail(Malformed, RuleTimestamp, 0, "more than one timestamp token")
+				return nil, fail(Malformed, RuleTimestamp, 0, "more than one timestamp token")
 			}
 			der = a.Values[0]
 		}
 	}
 	if der == nil {
-		if trust.enforces(RuleTimestamp) {
-			return nil, nil, fail(Untrusted, RuleTimestamp, 0, "no RFC 3161 timestamp: the signature dies with its certificate; sign again with a timestamp server")
-		}
-		return nil, nil, nil
+		return nil, nil
 	}
 	token, err := cms.ParseToken(der)
 	if err != nil {
-		return nil, nil, fromCMS(err, 0)
-	}
-	if trust.enforces(RuleWeak) && token.Hash == crypto.SHA1 {
-		return nil, nil, fail(Untrusted, RuleWeak, 0, "the timestamp is over a SHA-1 digest")
+		return nil, fromCMS(err, 0)
 	}
 	h := token.Hash.New()
 	h.Write(si.Signature)
 	if !bytes.Equal(h.Sum(nil), token.Imprint) {
-		return nil, nil, fail(Tampered, RuleBinding, 0, "the timestamp belongs to another signature")
+		return nil, fail(Tampered, RuleBinding, 0, "the timestamp belongs to another signature")
+	}
+	if trust.enforces(RuleWeak) && (token.Hash == crypto.SHA1 || token.Signed == crypto.SHA1) {
+		return nil, fail(Untrusted, RuleWeak, 0, "the timestamp is made with SHA-1, which can be forged")
+	}
+	if err := checkKey(token.Signer, trust); err != nil {
+		return nil, err
 	}
 	if now := trust.now(); trust.enforces(RuleFuture) && token.Time.After(now.Add(clockSkew)) {
-		return nil, nil, fail(Untrusted, RuleFuture, 0, "the timestamp %s is in the future, it is now %s: check this machine's clock",
+		return nil, fail(Untrusted, RuleFuture, 0, "the timestamp %s is in the future, it is now %s: check this machine's clock",
 			token.Time.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
+	if trust.enforces(RuleUnsigned) && token.Extra > 0 || token.Attributed > maxAttributed {
+		return nil, fail(Malformed, RuleUnsigned, 0, "the timestamp carries %d bytes that nothing vouches for", token.Extra+token.Attributed)
+	}
+	chain, err := tokenChain(token, trust)
+	if err != nil {
+		return nil, err
+	}
+	if trust.enforces(RuleCertificate) {
+		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots); len(s) > 0 {
+			return nil, fail(Malformed, RuleCertificate, 0,
+				"the timestamp carries certificates that are no part of its signer's chain, were changed, or whose issuers are not trusted (add those to the trusted ones): %q", s)
+		}
+	}
+	return token, nil
+}
+
+// tokenChain builds the chain of a timestamp's signer, or nothing where it is
+// not asked about.
+func tokenChain(token *cms.Token, trust Trust) ([]*x509.Certificate, error) {
 	if trust.anyTSA || !trust.enforces(RuleTSA) {
-		return token, nil, nil
+		return nil, nil
 	}
 	if trust.TSARoots == nil {
-		return nil, nil, fail(Untrusted, RuleTSA, 0, "no timestamp authority is trusted: name its root certificate (trust.tsa in hallmark.yaml, or -tsaCA=FILE)")
+		return nil, fail(Untrusted, RuleTSA, 0, "no timestamp authority is trusted: name its root certificate (trust.tsa in hallmark.yaml, or -tsaCA=FILE)")
 	}
 	chain, err := token.Chain(trust.TSARoots)
 	if err != nil {
-		return nil, nil, &Error{Kind: Untrusted, Rule: RuleTSA, Err: fmt.Errorf("timestamp authority %s: %w", token.Signer.Subject, err)}
+		return nil, &Error{Kind: Untrusted, Rule: RuleTSA, Err: fmt.Errorf("timestamp authority %q: %w", token.Signer.Subject, err)}
 	}
-	return token, chain, nil
+	return chain, nil
 }
 
 // checkChain builds the signer's chain as it was at a moment, and checks that
@@ -156,21 +244,21 @@ func checkChain(signer *x509.Certificate, embedded []*x509.Certificate, trust Tr
 		Roots: trust.Roots, Intermediates: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return nil, fromChain(fmt.Errorf("signer %s: %w", signer.Subject, err), RuleChain)
+		return nil, fromChain(fmt.Errorf("signer %q: %w", signer.Subject, err), RuleChain)
 	}
 	return chains[0], nil
 }
 
 func checkUsage(c *x509.Certificate) error {
 	if c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return fmt.Errorf("the key usage of %s has no digitalSignature", c.Subject)
+		return fmt.Errorf("the key usage of %q has no digitalSignature", c.Subject)
 	}
 	for _, u := range c.ExtKeyUsage {
 		if u == x509.ExtKeyUsageCodeSigning {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no codeSigning among its extended key usages", c.Subject)
+	return fmt.Errorf("%q has no codeSigning among its extended key usages", c.Subject)
 }
 
 // countersigner returns the function that turns a signature value into the

@@ -87,8 +87,6 @@ type Signature struct {
 	TSA         *x509.Certificate
 	Description string // Authenticode's program name
 	URL         string // Authenticode's more-info link
-
-	strangers []string // what is embedded beside the chains, and no signature covers
 }
 
 // Config is the part of hallmark.yaml that says how to sign.

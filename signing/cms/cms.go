@@ -44,8 +44,10 @@
 //
 // # Strictness
 //
-// [Parse] takes DER and no BER: minimal lengths, no indefinite ones, no bytes
-// after an element. It checks structure. [SignedData.Verify] checks one signer
+// [Parse] takes DER and no BER in all that is named above: minimal lengths, no
+// indefinite ones, no bytes after an element; the values of attributes and the
+// content are for those who know their types. It checks structure, and that the
+// version is the one that RFC 5652, 5.1 computes from the rest. [SignedData.Verify] checks one signer
 // and returns its certificate only if every rule above holds. Neither builds a
 // certificate chain: trust is the caller's.
 package cms
@@ -87,6 +89,11 @@ var (
 	oidSHA384            = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}     //
 	oidSHA512            = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}     //
 )
+
+// maxRSABits bounds the time of a verification, which grows with the square of
+// the modulus: a key of 262,144 bits would take seconds. crypto/tls stops at the
+// same size.
+const maxRSABits = 8192
 
 // HashOID returns the object identifier of a digest algorithm.
 func HashOID(h crypto.Hash) (asn1.ObjectIdentifier, error) {
@@ -138,6 +145,9 @@ func signatureAlgorithm(pub crypto.PublicKey, h crypto.Hash) (oid asn1.ObjectIde
 func verifySignature(pub crypto.PublicKey, alg asn1.ObjectIdentifier, h crypto.Hash, digest, signature []byte) error {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
+		if pub.N.BitLen() > maxRSABits {
+			return fmt.Errorf("an RSA key of %d bits is larger than the %d that are accepted", pub.N.BitLen(), maxRSABits)
+		}
 		want := map[crypto.Hash]asn1.ObjectIdentifier{
 			crypto.SHA1: oidRSASHA1, crypto.SHA256: oidRSASHA256, crypto.SHA384: oidRSASHA384, crypto.SHA512: oidRSASHA512,
 		}[h]

@@ -89,7 +89,7 @@ func TestOpenSSL(t *testing.T) {
 	for name, m := range map[string]Message{
 		"bare":       {Bare: true},
 		"attributes": {},
-		"null":       {NullParams: true, Version: 3},
+		"null":       {NullParams: true},
 	} {
 		for _, h := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 			m.ContentType, m.Hash, m.Digest, m.Certificates = OIDData, h, sum(h, data), []*x509.Certificate{c}

@@ -3,6 +3,7 @@ package cms
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -20,6 +21,7 @@ const (
 	maxSigners      = 8
 	maxCertificates = 64
 	maxAttributes   = 64
+	maxCertificate  = 64 << 10 // bytes; a parsed certificate takes ten times its size
 )
 
 // FormatError says that a message is not the DER that the package comment
@@ -57,9 +59,12 @@ type SignedData struct {
 	ContentType  asn1.ObjectIdentifier
 	Content      []byte // DER inside eContent's [0], nil when detached
 	Certificates []*x509.Certificate
-	Others       int // certificates of other kinds, which are passed over: Microsoft's TSA has an attribute certificate
+	Attributed   int // bytes of attribute certificates, which are passed over: Microsoft's TSA has one
+	Extra        int // bytes of revocation lists and of certificates of unknown kinds, passed over too
 	Signers      []SignerInfo
 	Hash         crypto.Hash // the digest algorithm of the message and of every signer
+
+	kinds [4]bool // which of the tagged kinds of certificates there are
 }
 
 // SignerInfo is one parsed signer.
@@ -130,9 +135,11 @@ func parseSignedData(s cryptobyte.String) (*SignedData, error) {
 	if err := sd.readCertificates(&s); err != nil {
 		return nil, err
 	}
-	if s.PeekASN1Tag(tagContext1) && !s.SkipASN1(tagContext1) { // crls: carried by some TSAs, used by nobody here
+	var crls cryptobyte.String
+	if !s.ReadOptionalASN1(&crls, new(bool), tagContext1) {
 		return nil, &FormatError{"crls", "not a set"}
 	}
+	sd.Extra += len(crls)
 	var signers cryptobyte.String
 	if !s.ReadASN1(&signers, casn1.SET) || !s.Empty() {
 		return nil, &FormatError{"signerInfos", "not the last element, a set"}
@@ -153,7 +160,29 @@ func parseSignedData(s cryptobyte.String) (*SignedData, error) {
 	if len(sd.Signers) == 0 {
 		return nil, &FormatError{"signerInfos", "empty"}
 	}
+	if want := sd.properVersion(); sd.Version != want && (sd.Version != 1 || sd.ContentType.Equal(OIDData)) {
+		return nil, &FormatError{"version", fmt.Sprintf("%d, must be %d", sd.Version, want)}
+	}
 	return sd, nil
+}
+
+// properVersion is the version that RFC 5652, 5.1 computes. PKCS #7 knew only
+// version 1, which Authenticode keeps.
+func (sd *SignedData) properVersion() int {
+	switch {
+	case sd.kinds[3]:
+		return 5
+	case sd.kinds[2]:
+		return 4
+	case sd.kinds[1], !sd.ContentType.Equal(OIDData):
+		return 3
+	}
+	for _, si := range sd.Signers {
+		if si.KeyID != nil {
+			return 3
+		}
+	}
+	return 1
 }
 
 func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
@@ -165,8 +194,8 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 	if present && set.Empty() {
 		return &FormatError{"certificates", "empty"}
 	}
-	for !set.Empty() {
-		if len(sd.Certificates)+sd.Others == maxCertificates {
+	for n := 0; !set.Empty(); n++ {
+		if n == maxCertificates {
 			return &FormatError{"certificates", fmt.Sprintf("more than %d", maxCertificates)}
 		}
 		var der cryptobyte.String
@@ -174,13 +203,28 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 		if !set.ReadAnyASN1Element(&der, &tag) || tag != casn1.SEQUENCE && (tag < tagContext0 || tag > tagContext3) {
 			return &FormatError{"certificates", "not a CertificateChoices"}
 		}
-		if tag != casn1.SEQUENCE {
-			sd.Others++
+		// RFC 5652, 10.2.2: a Certificate, [0] extendedCertificate, [1] and [2]
+		// attribute certificates of version 1 and 2, [3] other.
+		switch {
+		case tag == casn1.SEQUENCE:
+		case tag == tagContext1 || tag == tagContext2:
+			sd.kinds[tag-tagContext0] = true
+			sd.Attributed += len(der)
 			continue
+		default:
+			sd.kinds[tag-tagContext0] = true
+			sd.Extra += len(der)
+			continue
+		}
+		if len(der) > maxCertificate {
+			return &FormatError{"certificates", fmt.Sprintf("a certificate of %d bytes, at most %d are read", len(der), maxCertificate)}
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
 			return &FormatError{"certificates", err.Error()}
+		}
+		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
+			return &FormatError{"certificates", fmt.Sprintf("an RSA key of %d bits, at most %d are read", k.N.BitLen(), maxRSABits)}
 		}
 		sd.Certificates = append(sd.Certificates, c)
 	}
@@ -355,7 +399,7 @@ func (sd *SignedData) Verify(i int, digest func(crypto.Hash) ([]byte, error), kn
 		return nil, ErrNoCertificate
 	}
 	if err := verifySignature(cert.PublicKey, si.Algorithm, si.Hash, signed, si.Signature); err != nil {
-		return nil, &SignatureError{"the signature does not verify with the key of " + cert.Subject.String(), err}
+		return nil, &SignatureError{fmt.Sprintf("the signature does not verify with the key of %q", cert.Subject), err}
 	}
 	return cert, nil
 }

@@ -44,7 +44,9 @@ type Token struct {
 	TSTInfo
 	Signer       *x509.Certificate
 	Certificates []*x509.Certificate
-	Others       int // as in SignedData
+	Attributed   int         // bytes of attribute certificates, as in SignedData
+	Extra        int         // bytes that nothing vouches for, as in SignedData, or in unsigned attributes
+	Signed       crypto.Hash // the digest algorithm of the token's own signature
 }
 
 // SignToken returns the DER of a token over info, signed by the key of
@@ -120,6 +122,9 @@ func ParseToken(der []byte) (*Token, error) {
 	if !sd.ContentType.Equal(OIDTSTInfo) {
 		return nil, &FormatError{"timestamp token", fmt.Sprintf("content type %v is not TSTInfo", sd.ContentType)}
 	}
+	if sd.Version != sd.properVersion() {
+		return nil, &FormatError{"timestamp token", fmt.Sprintf("version %d, must be %d", sd.Version, sd.properVersion())}
+	}
 	// RFC 3161, 2.4.2: "The time-stamp token MUST NOT contain any signatures
 	// other than the signature of the TSA."
 	if len(sd.Signers) != 1 {
@@ -144,7 +149,13 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Others: sd.Others}, nil
+	token := &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Attributed: sd.Attributed, Extra: sd.Extra, Signed: sd.Hash}
+	for _, a := range sd.Signers[0].Unsigned {
+		for _, v := range a.Values {
+			token.Extra += len(v)
+		}
+	}
+	return token, nil
 }
 
 func parseTSTInfo(s cryptobyte.String) (*TSTInfo, error) {
@@ -244,7 +255,7 @@ func checkSigningCert(si *SignerInfo, signer *x509.Certificate) error {
 	h := hash.New()
 	h.Write(signer.Raw)
 	if !bytes.Equal(sum, h.Sum(nil)) {
-		return &SignatureError{Detail: "the timestamp was signed for another certificate than " + signer.Subject.String()}
+		return &SignatureError{Detail: fmt.Sprintf("the timestamp was signed for another certificate than that of %q", signer.Subject)}
 	}
 	return nil
 }
@@ -252,8 +263,8 @@ func checkSigningCert(si *SignerInfo, signer *x509.Certificate) error {
 // checkTimestampUsage obeys RFC 3161, 2.3: "The corresponding certificate MUST
 // contain only one instance of the extended key usage field extension [...]
 // with KeyPurposeID having value: id-kp-timeStamping." That the extension
-// "MUST be critical" is not demanded: it is not in the certificates of
-// Microsoft's own authorities.
+// "MUST be critical" is not demanded: Microsoft's own authorities left it out
+// for years.
 func checkTimestampUsage(c *x509.Certificate) error {
 	if len(c.ExtKeyUsage) != 1 || c.ExtKeyUsage[0] != x509.ExtKeyUsageTimeStamping || len(c.UnknownExtKeyUsage) != 0 {
 		return &UsageError{c, "its extended key usage is not timeStamping alone"}
@@ -271,7 +282,7 @@ type UsageError struct {
 }
 
 func (e *UsageError) Error() string {
-	return fmt.Sprintf("%s may not sign timestamps: %s", e.Certificate.Subject, e.Detail)
+	return fmt.Sprintf("%q may not sign timestamps: %s", e.Certificate.Subject, e.Detail)
 }
 
 // Chain builds the token's certificate chain up to one of roots, as it was at

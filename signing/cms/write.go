@@ -16,6 +16,7 @@ import (
 const (
 	tagContext0 = casn1.Tag(0xa0) // [0], constructed
 	tagContext1 = casn1.Tag(0xa1) // [1], constructed
+	tagContext2 = casn1.Tag(0xa2) // [2], constructed
 	tagContext3 = casn1.Tag(0xa3) // [3], constructed
 	tagKeyID    = casn1.Tag(0x80) // [0] IMPLICIT OCTET STRING
 )
