@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 
 	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
@@ -57,43 +59,36 @@ const (
 
 // Sign implements [Scheme].
 func (a Appended) Sign(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
-	in, info, err := openRegular(src)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	size, err := contentSize(in, info.Size())
-	if err != nil {
-		return nil, inFile(err, src)
-	}
-	if err := checkELF(in, size); err != nil {
-		return nil, inFile(err, src)
-	}
-	out, err := newOutput(dst)
-	if err != nil {
-		return nil, err
-	}
-	defer out.discard()
-	h := a.Hash
-	if h == 0 {
-		h = crypto.SHA256
-	}
-	digest := h.New()
-	if err := copyAndDigest(ctx, in, size, out, digest); err != nil {
-		return nil, fmt.Errorf("copying %s: %w", src, err)
-	}
-	m := cms.Message{ContentType: cms.OIDData, Digest: digest.Sum(nil), Hash: h, Bare: true}
-	if !a.NoCerts {
-		m.Certificates = k.Chain
-	}
-	der, err := m.Sign(k, k.Leaf(), countersigner(ctx, ts, h, cms.OIDTimestampToken))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", src, err)
-	}
-	if _, err := out.WriteAt(appendTrailer(der), size); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, err)
-	}
-	return finish(ctx, a, out, info, dst, k, ts)
+	return signTo(ctx, a, src, dst, k, ts)
+}
+
+func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
+	h := cmp.Or(a.Hash, crypto.SHA256)
+	return makeOutput(ctx, a, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+		size, err := contentSize(in, size)
+		if err != nil {
+			return err
+		}
+		if err := checkELF(in, size); err != nil {
+			return err
+		}
+		digest := h.New()
+		if err := copyAndDigest(ctx, in, size, out, digest); err != nil {
+			return fmt.Errorf("copying %s: %w", src, err)
+		}
+		m := cms.Message{ContentType: cms.OIDData, Digest: digest.Sum(nil), Hash: h, Bare: true}
+		if !a.NoCerts {
+			m.Certificates = k.Chain
+		}
+		der, err := m.Sign(k, k.Leaf(), countersigner(ctx, ts, h, cms.OIDTimestampToken))
+		if err != nil {
+			return fmt.Errorf("%s: %w", src, err)
+		}
+		if _, err := out.WriteAt(appendTrailer(der), size); err != nil {
+			return fmt.Errorf("writing %s: %w", dst, err)
+		}
+		return nil
+	})
 }
 
 // appendTrailer returns a CMS with what follows it.
@@ -113,8 +108,9 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkELF(r, content); err != nil {
-		return nil, err
+	var magic [4]byte
+	if readAt(r, magic[:], 0, content) != nil || string(magic[:]) != "\x7fELF" {
+		return nil, fail(Unsupported, RuleFormat, 0, "what is signed is no ELF file")
 	}
 	if _, _, err := readTrailer(r, content); !isUnsigned(err) {
 		return nil, fail(Malformed, RuleTrailing, content, "another appended signature below this one, which no kernel looks at: sign again, which replaces both")
@@ -146,6 +142,10 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 	}, trust, cms.OIDTimestampToken)
 	if err != nil {
 		return nil, tamperedContent(err, content)
+	}
+	// Damage to the file breaks its signature; what was signed must be whole too.
+	if err := checkELF(r, content); err != nil {
+		return nil, err
 	}
 	sig.Scheme, sig.Digest = Appended{}.Name(), digest
 	return sig, nil

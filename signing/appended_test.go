@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/binary"
+	"fmt"
 	"math/big"
 	"os"
 	"os/exec"
@@ -173,7 +174,8 @@ func TestAppendedRefuses(t *testing.T) {
 		{"unsigned", tinyELF(), Unsigned, RulePresent},
 		{"text", []byte("#!/bin/sh\n"), Unsigned, RulePresent},
 		{"signed text", append([]byte("#!/bin/sh\n"), good[len(tinyELF()):]...), Unsupported, RuleFormat},
-		{"content", edit(func(b []byte) []byte { b[100] ^= 1; return b }), Tampered, RuleSignature},
+		{"content", edit(func(b []byte) []byte { b[16] ^= 1; return b }), Tampered, RuleSignature},
+		{"program header", edit(func(b []byte) []byte { b[100] ^= 1; return b }), Tampered, RuleSignature},
 		{"a byte added", edit(func(b []byte) []byte { return append(b[:120:120], append([]byte{0}, b[120:]...)...) }), Tampered, RuleSignature},
 		{"data after the trailer", append(bytes.Clone(good), 0), Unsigned, RulePresent},
 		{"id type", edit(func(b []byte) []byte { b[trailer+2] = 1; return b }), Malformed, RuleTable},
@@ -230,6 +232,7 @@ func TestELFCutShort(t *testing.T) {
 	w := sharedWorld()
 	for name, b := range map[string][]byte{
 		"header": tinyELF()[:40], "program headers": tinyELF()[:100], "bad class": bytes.Replace(tinyELF(), []byte("\x02\x01\x01"), []byte("\x07\x01\x01"), 1),
+		"a Go program's first half": half(readFile(t, goProgram(t, "linux", "amd64", ""))),
 	} {
 		src := writeFile(t, "x", b, 0o755)
 		if _, err := (Appended{}).Sign(t.Context(), src, src, w.key, nil); err == nil {
@@ -241,38 +244,63 @@ func TestELFCutShort(t *testing.T) {
 	wantError(t, err, Unsupported, RuleFormat)
 }
 
-// TestFlips changes every single byte of a small signed PE file and of a small
-// signed ELF file in turn. Strict verification refuses each of them.
+func half(b []byte) []byte { return b[:len(b)/2] }
+
+// TestFlips changes every single bit of a small signed PE file and of a small
+// signed ELF file in turn. Strict verification refuses each of them. For PE the
+// checksum, which anybody can compute anew, is left out of it.
 func TestFlips(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newECDSA(t, elliptic.P256()), codeSigning)
 	for _, c := range []struct {
 		scheme Scheme
 		src    string
+		off    []Rule
 	}{
-		{Authenticode{Description: "Notes"}, sample(t, "impbyord.exe")},
-		{Appended{}, writeFile(t, "tiny", tinyELF(), 0o755)},
+		{Authenticode{Description: "Notes"}, sample(t, "impbyord.exe"), nil},
+		{Authenticode{Description: "Notes"}, sample(t, "impbyord.exe"), []Rule{RuleChecksum}},
+		{Appended{}, writeFile(t, "tiny", tinyELF(), 0o755), nil},
 	} {
-		t.Run(c.scheme.Name(), func(t *testing.T) {
+		t.Run(fmt.Sprint(c.scheme.Name(), c.off), func(t *testing.T) {
 			t.Parallel()
 			b := readFile(t, mustSign(t, c.scheme, c.src, w.key, w.tsa))
+			trust := w.trust()
+			trust.Policy.Off = c.off
+			field := 0
+			if len(c.off) > 0 {
+				field = checksumOf(t, b)
+			}
 			undetected := 0
 			for i := range b {
-				b[i] ^= 0x01
-				if _, err := verifyBytes(t, c.scheme, b, w.trust()); err == nil {
-					undetected++
-					t.Logf("byte %#x of %#x is not covered", i, len(b))
+				if field > 0 && i >= field && i < field+4 {
+					continue // the rule's own four bytes
 				}
-				b[i] ^= 0x01
+				for bit := range 8 {
+					b[i] ^= 1 << bit
+					if _, err := verifyBytes(t, c.scheme, b, trust); err == nil {
+						undetected++
+						t.Logf("bit %d of byte %#x of %#x is not covered", bit, i, len(b))
+					}
+					b[i] ^= 1 << bit
+				}
 			}
 			if undetected > 0 {
-				t.Errorf("%d of %d flips undetected", undetected, len(b))
+				t.Errorf("%d of %d flips undetected", undetected, 8*len(b))
 			}
-			if _, err := verifyBytes(t, c.scheme, b, w.trust()); err != nil {
+			if _, err := verifyBytes(t, c.scheme, b, trust); err != nil {
 				t.Errorf("the intact file is refused: %v", err)
 			}
 		})
 	}
+}
+
+func checksumOf(t *testing.T, b []byte) int {
+	t.Helper()
+	p, err := readPE(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(p.checksum)
 }
 
 func verifyBytes(t testing.TB, s Scheme, b []byte, trust Trust) (*Signature, error) {

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/binary"
@@ -63,41 +64,33 @@ const (
 
 // Sign implements [Scheme].
 func (a Authenticode) Sign(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
-	in, info, err := openRegular(src)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	if info.Size() > maxPESize-maxTableSize {
-		return nil, fail(Unsupported, RuleFormat, 0, "%s: %d bytes, a PE file ends below 4 GiB", src, info.Size())
-	}
-	p, err := readPE(in, info.Size())
-	if err != nil {
-		return nil, inFile(err, src)
-	}
-	out, err := newOutput(dst)
-	if err != nil {
-		return nil, err
-	}
-	defer out.discard()
-	h := a.Hash
-	if h == 0 {
-		h = crypto.SHA256
-	}
-	digest := h.New()
-	sum, err := p.scan(ctx, in, out, digest)
-	if err != nil {
-		return nil, fmt.Errorf("copying %s: %w", src, err)
-	}
-	der, err := a.sign(ctx, digest.Sum(nil), h, k, ts)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", src, err)
-	}
-	table := certificateTable(der)
-	if err := p.attach(out.File, table, sum); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, err)
-	}
-	return finish(ctx, a, out, info, dst, k, ts)
+	return signTo(ctx, a, src, dst, k, ts)
+}
+
+func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
+	h := cmp.Or(a.Hash, crypto.SHA256)
+	return makeOutput(ctx, a, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+		if size > maxPESize-maxTableSize {
+			return fail(Unsupported, RuleFormat, 0, "%d bytes: a PE file ends below 4 GiB", size)
+		}
+		p, err := readPE(in, size)
+		if err != nil {
+			return err
+		}
+		digest := h.New()
+		sum, err := p.scan(ctx, in, out, digest)
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", src, err)
+		}
+		der, err := a.sign(ctx, digest.Sum(nil), h, k, ts)
+		if err != nil {
+			return fmt.Errorf("%s: %w", src, err)
+		}
+		if err := p.attach(out.File, certificateTable(der), sum); err != nil {
+			return fmt.Errorf("writing %s: %w", dst, err)
+		}
+		return nil
+	})
 }
 
 // sign returns the DER of a signature over a file's digest.
@@ -321,6 +314,9 @@ func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
 	}
 	if !sd.ContentType.Equal(oidSpcIndirectData) {
 		return nil, fail(Malformed, RuleContent, 0, "content type %v is not SpcIndirectDataContent", sd.ContentType)
+	}
+	if sd.Version != 1 {
+		return nil, fail(Malformed, RuleContent, 0, "SignedData version %d, must be 1 as in PKCS #7", sd.Version)
 	}
 	h, signed, err := parseIndirectData(sd.Content)
 	if err != nil {

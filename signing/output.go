@@ -16,73 +16,124 @@ import (
 // so that nobody ever sees half of it.
 type output struct {
 	*os.File
+	dst  string
 	done bool
 }
 
-// newOutput creates a file in dst's folder with nobody else's permissions yet.
+// newOutput creates a file beside dst, with nobody else's permissions yet. When
+// dst is a symbolic link, the file that it leads to will be replaced and the
+// link stays.
 func newOutput(dst string) (*output, error) {
-	f, err := os.CreateTemp(filepath.Dir(dst), ".hallmark-*")
+	real, err := filepath.EvalSymlinks(dst)
+	if errors.Is(err, fs.ErrNotExist) {
+		real, err = dst, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(real), ".hallmark-*")
 	if err != nil {
 		return nil, fmt.Errorf("creating a file beside %s: %w", dst, err)
 	}
-	return &output{File: f}, nil
+	return &output{File: f, dst: real}, nil
 }
 
 // keep gives the output the mode of the file that it is made from and, as far
-// as we may, its owner.
+// as we may, its owner. A set-user-ID bit is kept for the same owner only.
 func (o *output) keep(from fs.FileInfo) error {
-	chownLike(o.File, from)
-	return o.Chmod(from.Mode().Perm() | from.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky))
+	mode := from.Mode().Perm() | from.Mode()&fs.ModeSticky
+	if ownedLike(o.File, from) {
+		mode |= from.Mode() & (fs.ModeSetuid | fs.ModeSetgid)
+	}
+	return o.Chmod(mode)
 }
 
-// replace renames the output to dst. When dst is a symbolic link the file that
-// it leads to is replaced and the link stays.
-func (o *output) replace(dst string) error {
-	real, err := filepath.EvalSymlinks(dst)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		real = dst
+// replace puts the output in its place. It is there when replace returns nil;
+// whether a power cut would undo the renaming depends on the file system, so
+// the folder is flushed as well as may be.
+func (o *output) replace() error {
+	if err := o.Close(); err != nil {
+		return fmt.Errorf("writing %s: %w", o.dst, err)
 	}
-	if err := o.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("writing %s: %w", dst, err)
-	}
-	if err := os.Rename(o.Name(), real); err != nil {
+	if err := os.Rename(o.Name(), o.dst); err != nil {
 		return err
 	}
 	o.done = true
-	return syncDir(filepath.Dir(real))
+	syncDir(filepath.Dir(o.dst))
+	return nil
 }
 
 // discard removes an output that was not put in place.
 func (o *output) discard() {
-	o.Close()
 	if !o.done {
+		o.Close()
 		os.Remove(o.Name())
 	}
 }
 
-// finish gives a signed output its mode, flushes it and at the same time
-// verifies what was written, and only then puts it in place.
-func finish(ctx context.Context, s Scheme, out *output, like fs.FileInfo, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
-	if err := out.keep(like); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, err)
+// check gives a signed output its mode, flushes it, and at the same time
+// verifies what was written.
+func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, k *key.Key, ts Timestamper) (*Signature, error) {
+	if err := o.keep(like); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", o.dst, err)
 	}
 	flushed := make(chan error, 1)
-	go func() { flushed <- out.Sync() }()
+	go func() { flushed <- o.Sync() }()
 	roots := x509.NewCertPool()
 	roots.AddCert(k.Root())
 	self := Trust{Roots: roots, Known: k.Chain, anyTSA: true}
 	if ts == nil {
 		self.Policy.Off = []Rule{RuleTimestamp}
 	}
-	sig, err := s.Verify(ctx, out.Name(), self)
+	sig, err := s.Verify(ctx, o.Name(), self)
 	if flush := <-flushed; flush != nil {
-		return nil, fmt.Errorf("writing %s: %w", dst, flush)
+		return nil, fmt.Errorf("writing %s: %w", o.dst, flush)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("verifying what was just signed: %w", err)
 	}
-	return sig, out.replace(dst)
+	return sig, nil
+}
+
+// maker is a scheme that signs to an output that is not in place yet.
+type maker interface {
+	Scheme
+	make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error)
+}
+
+// signTo is the Sign of every scheme.
+func signTo(ctx context.Context, m maker, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
+	out, sig, err := m.make(ctx, src, dst, k, ts)
+	if err != nil {
+		return nil, err
+	}
+	defer out.discard()
+	if err := out.replace(); err != nil {
+		return nil, err
+	}
+	return sig, nil
+}
+
+// makeOutput opens src, has write sign it into a new file beside dst, and
+// checks that file. Nothing is left behind by a failure.
+func makeOutput(ctx context.Context, s Scheme, src, dst string, k *key.Key, ts Timestamper, write func(in *os.File, size int64, out *output) error) (_ *output, _ *Signature, err error) {
+	in, info, err := openRegular(src)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.Close()
+	out, err := newOutput(dst)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			out.discard()
+		}
+	}()
+	if err := write(in, info.Size(), out); err != nil {
+		return nil, nil, inFile(err, src)
+	}
+	sig, err := out.check(ctx, s, info, k, ts)
+	return out, sig, err
 }

@@ -8,20 +8,26 @@ import (
 	"syscall"
 )
 
-// chownLike gives f the owner of from. Only root may give files away; anybody
-// else keeps the file as their own, as any editor does.
-func chownLike(f *os.File, from fs.FileInfo) {
-	if st, ok := from.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		f.Chown(int(st.Uid), int(st.Gid))
+// ownedLike gives f the owner and group of from, which only root may, and
+// reports whether it has them now.
+func ownedLike(f *os.File, from fs.FileInfo) bool {
+	want, ok := from.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
 	}
+	f.Chown(int(want.Uid), int(want.Gid)) // its result is looked at
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	have, ok := info.Sys().(*syscall.Stat_t)
+	return ok && have.Uid == want.Uid && have.Gid == want.Gid
 }
 
-// syncDir makes a rename in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+// syncDir makes a rename in dir survive a power cut, where the file system can.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
 	}
-	defer d.Close()
-	return d.Sync()
 }

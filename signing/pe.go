@@ -155,7 +155,10 @@ func readAt(r io.ReaderAt, b []byte, off, size int64) error {
 	if off < 0 || off+int64(len(b)) > size {
 		return io.ErrUnexpectedEOF
 	}
-	if _, err := r.ReadAt(b, off); err != nil && err != io.EOF {
+	if n, err := r.ReadAt(b, off); n < len(b) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // it has become shorter meanwhile
+		}
 		return err
 	}
 	return nil

@@ -22,7 +22,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"slices"
 	"time"
 
@@ -116,22 +116,26 @@ func (c Config) Validate() error {
 
 // For returns the scheme for a file, told by its first bytes: MZ is a PE file,
 // 0x7f ELF an ELF file. Anything else is an *Error of kind Unsupported.
-func (c Config) For(file string) (Scheme, error) {
-	f, err := os.Open(file)
+func (c Config) For(file string) (Scheme, error) { return c.maker(file) }
+
+func (c Config) maker(file string) (maker, error) {
+	f, _, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var magic [4]byte
-	n, _ := f.ReadAt(magic[:], 0)
+	n, err := f.ReadAt(magic[:], 0)
 	switch {
+	case err != nil && err != io.EOF:
+		return nil, err
 	case n >= 2 && string(magic[:2]) == "MZ":
 		return Authenticode{Description: c.Description, URL: c.URL}, nil
 	case n == 4 && string(magic[:]) == "\x7fELF":
 		return Appended{}, nil
 	}
 	return nil, &Error{Kind: Unsupported, File: file, Rule: RuleFormat,
-		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (0x7f ELF), but % x: sign the executable itself, not what it is packed in", magic[:n])}
+		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (starts with 0x7f ELF): its first bytes are %q; sign the executable itself, not what it is packed in", magic[:n])}
 }
 
 // SignInPlace signs a file where it stands. When the file already holds what
@@ -140,7 +144,7 @@ func (c Config) For(file string) (Scheme, error) {
 // old signature and about the new one; the file is replaced only by one that
 // it accepts.
 func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Timestamper, trust Trust) (sig *Signature, changed bool, err error) {
-	scheme, err := c.For(file)
+	scheme, err := c.maker(file)
 	if err != nil {
 		return nil, false, err
 	}
@@ -150,14 +154,11 @@ func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Tim
 			return old, false, nil
 		}
 	}
-	out, err := newOutput(file)
+	out, _, err := scheme.make(ctx, file, file, k, ts)
 	if err != nil {
 		return nil, false, err
 	}
 	defer out.discard()
-	if _, err := scheme.Sign(ctx, file, out.Name(), k, ts); err != nil {
-		return nil, false, err
-	}
 	if sig, err = scheme.Verify(ctx, out.Name(), trust); err != nil {
 		var e *Error
 		if errors.As(err, &e) {
@@ -165,5 +166,8 @@ func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Tim
 		}
 		return nil, false, fmt.Errorf("the new signature is not accepted, so the file was left as it was: %w", err)
 	}
-	return sig, true, out.replace(file)
+	if err := out.replace(); err != nil {
+		return nil, false, err
+	}
+	return sig, true, nil
 }

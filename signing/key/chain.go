@@ -3,15 +3,16 @@ package key
 import (
 	"bytes"
 	"crypto/x509"
+	"time"
 )
 
 // OrderChain returns the leaf, its issuer, that one's issuer and so on, as far
 // as certs holds them, whatever their order there. Certificates that are no
 // part of the leaf's chain are left out. A link holds only if the issuer's key
 // did sign the certificate. Where two certificates are issuers of one (a
-// cross-signed CA), the self-signed one ends the chain; of several others the
-// first in certs is taken.
-func OrderChain(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certificate {
+// cross-signed CA), one that is valid now goes before one that is not, then the
+// self-signed one, which ends the chain, then the first in certs.
+func OrderChain(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time) []*x509.Certificate {
 	chain := []*x509.Certificate{leaf}
 	for {
 		last := chain[len(chain)-1]
@@ -23,7 +24,10 @@ func OrderChain(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certi
 			if contains(chain, c) || !issued(c, last) {
 				continue
 			}
-			if next == nil || selfSigned(c) && !selfSigned(next) {
+			switch valid := validAt(c, now); {
+			case next == nil, valid && !validAt(next, now):
+				next = c
+			case valid == validAt(next, now) && selfSigned(c) && !selfSigned(next):
 				next = c
 			}
 		}

@@ -195,7 +195,7 @@ func (m material) finish(ref, file string, o Options) (*Key, error) {
 	if leaf == nil {
 		return nil, &MismatchError{File: file, Subject: m.certs[0].Subject.String()}
 	}
-	chain := OrderChain(leaf, m.certs)
+	chain := OrderChain(leaf, m.certs, o.now())
 	if err := checkUsage(file, leaf, x509.ExtKeyUsageCodeSigning); err != nil {
 		return nil, err
 	}

@@ -143,7 +143,7 @@ func TestOrderChain(t *testing.T) {
 		{"only the stranger", []*x509.Certificate{stranger, w.inter, w.leaf}, []*x509.Certificate{w.leaf, w.inter}},
 		{"cross-signed", []*x509.Certificate{cross, w.inter, w.root, w.leaf}, []*x509.Certificate{w.leaf, w.inter, w.root}},
 	} {
-		got := OrderChain(w.leaf, test.certs)
+		got := OrderChain(w.leaf, test.certs, time.Now())
 		if len(got) != len(test.want) {
 			t.Errorf("%s: %d certificates, want %d", test.name, len(got), len(test.want))
 			continue
@@ -248,4 +248,24 @@ func FuzzRef(f *testing.F) {
 			t.Fatalf("%q was read as %+v", s, r)
 		}
 	})
+}
+
+// TestExpiredCross opens an identity whose file holds, first, an old path to an
+// expired root, and then the one that is in use.
+func TestExpiredCross(t *testing.T) {
+	w := theWorld()
+	expired := func(c *x509.Certificate) {
+		ca(c)
+		c.NotBefore, c.NotAfter = time.Now().AddDate(-20, 0, 0), time.Now().AddDate(-5, 0, 0)
+	}
+	old := w.issue("old root", expired, nil, w.ecKey, w.ecKey.Public())
+	cross := w.issue("intermediate", expired, old, w.ecKey, w.interKey.Public())
+	file := write(t, t.TempDir(), "identity.pem", certPEM(w.leaf, cross, old, w.inter, w.root), keyPEM(t, w.rsaKey))
+	k, err := Open(t.Context(), "pem:"+file, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !k.Root().Equal(w.root) {
+		t.Errorf("the chain ends in %s", k.Root().Subject)
+	}
 }

@@ -130,13 +130,10 @@ func CheckURL(raw string) error {
 
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
-	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("timestamp server: malformed URL: %s", clean(err))
+		// The parser's own words may hold half of a password.
+		return nil, errors.New("timestamp server: malformed URL: write it as http://HOST/PATH")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("timestamp server: the URL must begin with http:// or https://")
 	case u.Hostname() == "":

@@ -32,8 +32,8 @@
 //
 // No token leaves this package unless all of the following hold: the answer
 // is DER with nothing after it; the status is granted or granted with mods;
-// the token's signature, its signing-certificate attribute and its signer's
-// critical and sole extended key usage timeStamping hold; the message imprint
+// the token's signature, which is not over SHA-1, its signing-certificate
+// attribute and its signer's sole extended key usage timeStamping hold; the message imprint
 // is of the same algorithm and the same bytes as asked; the nonce is the one
 // sent; the time is within [MaxSkew] of this machine's, and within the
 // validity of the signer's certificate; and, if roots are given, the chain
@@ -369,6 +369,9 @@ func (r *request) check(answer []byte, now time.Time, roots *x509.CertPool) ([]b
 	token, err := cms.ParseToken(der)
 	if err != nil {
 		return nil, &TokenError{"signature", err}
+	}
+	if token.Signed == crypto.SHA1 {
+		return nil, &TokenError{"signature", errors.New("it is over a SHA-1 digest, which can be forged")}
 	}
 	if token.Hash != r.hash {
 		return nil, &TokenError{"imprint", fmt.Errorf("it is a digest by %v, and %v was sent", token.Hash, r.hash)}
