@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -34,20 +35,31 @@ type Options struct {
 // Terminal returns options for a person or a CI job: the environment's
 // identity and password, a question at the terminal when a password is
 // missing, and progress on the standard output.
+//
+// The password is taken out of the environment, so that no program that is
+// started, by whatever library, inherits it.
 func Terminal() Options {
-	return Options{
+	o := Options{
 		Identity: os.Getenv(EnvIdentity),
 		Password: askPassword,
 		Progress: NewProgress(os.Stdout, os.Getenv),
 	}
+	if p, ok := takePassword(); ok {
+		o.Password = func(string) ([]byte, error) { return []byte(p), nil }
+	}
+	return o
 }
 
-// askPassword takes the password from the environment, else from the terminal,
-// without echo.
+// takePassword moves the password from the environment into this program. It
+// remembers it, because mage runs several commands in one process.
+var takePassword = sync.OnceValues(func() (string, bool) {
+	p, ok := os.LookupEnv(EnvPassword)
+	os.Unsetenv(EnvPassword)
+	return p, ok
+})
+
+// askPassword asks for a password at the terminal, without echo.
 func askPassword(what string) ([]byte, error) {
-	if p, ok := os.LookupEnv(EnvPassword); ok {
-		return []byte(p), nil
-	}
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
 		return nil, nil
@@ -58,7 +70,7 @@ func askPassword(what string) ([]byte, error) {
 		return nil, err
 	}
 	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(interrupted, stopSignals()...)
 	defer signal.Stop(interrupted)
 	fmt.Fprintf(os.Stderr, "Password for %s: ", what)
 	type answer struct {
@@ -125,7 +137,17 @@ func (o Options) resolveRef(ref string) string {
 // interruptible ends the context on the signals by which a person or a CI
 // system stops a job. mage itself minds SIGINT only.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	return signal.NotifyContext(ctx, stopSignals()...)
+}
+
+// stopSignals are those of Ctrl-C, of a CI system and of a terminal that was
+// closed; the last not under nohup.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // childEnv is the environment of programs that are started: without secrets.

@@ -15,18 +15,24 @@ import (
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
+// stage runs f with the configuration, until a signal stops it.
+func stage(ctx context.Context, o Options, f func(context.Context, *Config, Options) error) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	c, err := Load(o.dir())
+	if err == nil {
+		err = f(ctx, c, o)
+	}
+	return interrupted(ctx, err)
+}
+
 // Run makes the whole release: it compiles, signs, packs and judges, and then
 // puts all of it in place at once. What has not changed since the previous
 // release is not made again. If anything fails, the dist folder stays as it
 // was.
-func Run(ctx context.Context, o Options) (err error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	defer func() { err = interrupted(ctx, err) }()
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Run(ctx context.Context, o Options) error { return stage(ctx, o, run) }
+
+func run(ctx context.Context, c *Config, o Options) error {
 	own := ownVersion()
 	t := newStopwatch()
 
@@ -110,14 +116,9 @@ func Run(ctx context.Context, o Options) (err error) {
 // Build compiles all targets, and puts the unsigned programs into the dist
 // folder. It needs no identity. A program that stands there already, built
 // from the same sources, signed or not, is left alone.
-func Build(ctx context.Context, o Options) (err error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	defer func() { err = interrupted(ctx, err) }()
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Build(ctx context.Context, o Options) error { return stage(ctx, o, buildAll) }
+
+func buildAll(ctx context.Context, c *Config, o Options) error {
 	t := newStopwatch()
 	src, builder, targets, err := openBuild(ctx, c, o)
 	if err != nil {
@@ -158,14 +159,9 @@ func Build(ctx context.Context, o Options) (err error) {
 // Sign signs the programs that Build left in the dist folder. It compiles
 // nothing: what it signs must be, byte for byte, what the manifest says was
 // built.
-func Sign(ctx context.Context, o Options) (err error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	defer func() { err = interrupted(ctx, err) }()
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Sign(ctx context.Context, o Options) error { return stage(ctx, o, signBuilt) }
+
+func signBuilt(ctx context.Context, c *Config, o Options) error {
 	t := newStopwatch()
 	s, err := openSigner(ctx, ownVersion(), c, o)
 	if err != nil {
@@ -203,14 +199,9 @@ func Sign(ctx context.Context, o Options) (err error) {
 
 // Package packs the signed programs of the dist folder into archives and
 // packages, takes them out again and compares, and writes SHA256SUMS.
-func Package(ctx context.Context, o Options) (err error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	defer func() { err = interrupted(ctx, err) }()
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Package(ctx context.Context, o Options) error { return stage(ctx, o, packSigned) }
+
+func packSigned(ctx context.Context, c *Config, o Options) error {
 	t := newStopwatch()
 	w, bins, err := openBuilt(ctx, c, o)
 	if err != nil {
@@ -244,14 +235,9 @@ func Package(ctx context.Context, o Options) (err error) {
 // are installed, every archive and package by unpacking it. Nothing but the
 // results in the manifest, and the report, is written. The certificates to
 // trust are those of hallmark.yaml's trust, else those that the release ships.
-func Verify(ctx context.Context, o Options) (err error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	defer func() { err = interrupted(ctx, err) }()
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Verify(ctx context.Context, o Options) error { return stage(ctx, o, verifyAll) }
+
+func verifyAll(ctx context.Context, c *Config, o Options) error {
 	t := newStopwatch()
 	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
 	if err != nil {
@@ -285,11 +271,9 @@ func Verify(ctx context.Context, o Options) (err error) {
 
 // Check finds out whether Run could begin: configuration, sources, identity,
 // compilers and further files. It changes nothing.
-func Check(ctx context.Context, o Options) error {
-	c, err := Load(o.dir())
-	if err != nil {
-		return err
-	}
+func Check(ctx context.Context, o Options) error { return stage(ctx, o, check) }
+
+func check(ctx context.Context, c *Config, o Options) error {
 	src, builder, targets, err := openBuild(ctx, c, o)
 	if err == nil {
 		err = failures("", each(ctx, build.Jobs(), targets, func(ctx context.Context, t build.Target) error {
