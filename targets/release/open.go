@@ -15,12 +15,9 @@ import (
 
 // openBuild reads the sources and the Go environment.
 func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.Builder, []build.Target, error) {
-	src, err := build.ReadSource(ctx, o.dir(), c.Dist)
+	src, err := openSource(ctx, c, o)
 	if err != nil {
 		return src, nil, nil, err
-	}
-	if c.Version != "" {
-		src.Version = c.Version
 	}
 	targets, err := c.Build.Expand()
 	if err != nil {

@@ -12,12 +12,18 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 const (
 	// stageDir is where everything new is made: inside the dist folder, so that
 	// it is on the same file system and a rename publishes it.
 	stageDir = ".stage"
+
+	// stageMark tells our stage folder from a folder of somebody else that has
+	// its name. It is the first that is made in it, and the last that goes.
+	stageMark = ".hallmark-stage"
+	stageText = "Made by hallmark; what stands here is thrown away.\n"
 
 	// ignoreFile keeps the dist folder out of `git status`. Otherwise our own
 	// outputs would make the next build's revision a modified one.
@@ -39,6 +45,7 @@ type workspace struct {
 
 	lock   *os.File
 	made   bool // the dist folder was made by this run
+	ours   bool // the stage folder was made by this run, or by one that was killed
 	ignore bool // so was ignoreFile
 
 	mu     sync.Mutex
@@ -59,7 +66,7 @@ func openWorkspace(dir string, create bool) (_ *workspace, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && create:
 		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return nil, err
+			return nil, w.readOnly(err)
 		}
 		w.made = true
 	case errors.Is(err, fs.ErrNotExist):
@@ -98,8 +105,13 @@ func openWorkspace(dir string, create bool) (_ *workspace, err error) {
 
 // begin makes the stage folder.
 func (w *workspace) begin() error {
-	if err := w.root.Mkdir(stageDir, 0o777); err != nil {
-		return err
+	err := w.root.Mkdir(stageDir, 0o777)
+	if err == nil {
+		w.ours = true
+		err = w.root.WriteFile(path.Join(stageDir, stageMark), []byte(stageText), 0o666)
+	}
+	if err != nil {
+		return w.readOnly(err)
 	}
 	f, err := w.root.OpenFile(ignoreFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
@@ -115,9 +127,10 @@ func (w *workspace) begin() error {
 
 // recover ends what a killed run began.
 func (w *workspace) recover() error {
-	if _, err := w.root.Lstat(stageDir); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if ok, err := w.isOurs(); !ok || err != nil {
+		return err
 	}
+	w.ours = true
 	data, err := w.root.ReadFile(path.Join(stageDir, ManifestFile))
 	if err == nil {
 		m, err := parseManifest(data)
@@ -130,17 +143,69 @@ func (w *workspace) recover() error {
 			return w.finish(m)
 		}
 	}
-	if err := w.root.RemoveAll(stageDir); err != nil {
+	if err := w.removeStage(); err != nil {
 		return fmt.Errorf("removing what a killed run left in %s: %w", w.dir, err)
 	}
 	return nil
+}
+
+// isOurs reports whether there is a stage folder, and refuses one that we did
+// not make.
+func (w *workspace) isOurs() (bool, error) {
+	stage := filepath.Join(filepath.Base(w.dir), stageDir)
+	info, err := w.root.Lstat(stageDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if info.IsDir() {
+		if _, err := w.root.Lstat(path.Join(stageDir, stageMark)); err == nil {
+			return true, nil
+		}
+		// A run that was killed before it could mark it left it empty.
+		if entries, err := fs.ReadDir(w.root.FS(), stageDir); err == nil && len(entries) == 0 {
+			return true, nil
+		}
+	}
+	return false, usage("%s is in the way: hallmark did not make it and does not remove it; move it away", stage)
+}
+
+// removeStage removes our stage folder, its mark last, so that one that is half
+// removed is still known.
+func (w *workspace) removeStage() error {
+	if !w.ours {
+		return nil
+	}
+	entries, err := fs.ReadDir(w.root.FS(), stageDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == stageMark {
+			continue
+		}
+		if err := w.root.RemoveAll(path.Join(stageDir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return w.root.RemoveAll(stageDir)
+}
+
+// readOnly makes a folder that cannot be written a matter of the machine.
+func (w *workspace) readOnly(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return usage("cannot write in %s: %w", w.dir, err)
+	}
+	return err
 }
 
 // close gives the folder back. Without a publish before it, nothing of this
 // run remains.
 func (w *workspace) close() {
 	if w.root != nil {
-		w.root.RemoveAll(stageDir)
+		w.removeStage()
 		if w.ignore {
 			if _, err := w.root.Lstat(ManifestFile); err != nil {
 				w.root.Remove(ignoreFile)
@@ -284,23 +349,37 @@ func (w *workspace) harm(rel string) error {
 
 // own complains about files that are in the way and not ours.
 func (w *workspace) own(paths []string) error {
+	shown := func(rel string) string { return filepath.Join(filepath.Base(w.dir), filepath.FromSlash(rel)) }
 	for _, rel := range append(paths, ManifestFile, ReportFile) {
+		for i := range rel { // from the top
+			if rel[i] != '/' {
+				continue
+			}
+			dir := rel[:i]
+			info, err := w.root.Stat(dir)
+			switch {
+			case errors.Is(err, fs.ErrNotExist), isNotDir(err): // is made, or a folder above it is in the way
+			case err != nil:
+				return usage("%s is in the way: it is not a folder inside of %s: %w; move it away", shown(dir), filepath.Base(w.dir), err)
+			case !info.IsDir() && w.prev.Entry(dir) == nil:
+				return usage("%s is in the way: a folder of that name is needed; move it away", shown(dir))
+			}
+		}
 		if w.prev.Entry(rel) != nil || w.prev != nil && (rel == ManifestFile || rel == ReportFile) {
 			continue
 		}
-		if _, err := w.root.Lstat(filepath.FromSlash(rel)); err == nil {
-			return usage("%s is in the way: hallmark did not make it and does not overwrite it; move it away",
-				filepath.Join(filepath.Base(w.dir), filepath.FromSlash(rel)))
-		}
-		for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
-			if info, err := w.root.Stat(filepath.FromSlash(dir)); err == nil && !info.IsDir() && w.prev.Entry(dir) == nil {
-				return usage("%s is in the way: a folder of that name is needed; move it away",
-					filepath.Join(filepath.Base(w.dir), filepath.FromSlash(dir)))
-			}
+		switch _, err := w.root.Lstat(rel); {
+		case err == nil:
+			return usage("%s is in the way: hallmark did not make it and does not overwrite it; move it away", shown(rel))
+		case !errors.Is(err, fs.ErrNotExist) && !isNotDir(err):
+			return &UsageError{err}
 		}
 	}
 	return nil
 }
+
+// isNotDir reports whether a part of a path that has to be a folder is none.
+func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
 
 // unchanged reports whether m says what the manifest in the folder says, apart
 // from how long it took and on which machine. Then m becomes that one, and
@@ -425,7 +504,7 @@ func (w *workspace) finish(m *Manifest) error {
 		w.prune(rel)
 	}
 	w.prev = m
-	return w.root.RemoveAll(stageDir)
+	return w.removeStage()
 }
 
 // prune removes the folders that the removal of rel left empty.
