@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -118,13 +119,9 @@ func (o Options) identity(c *Config) string {
 
 // resolveRef resolves the paths in an identity's reference.
 func (o Options) resolveRef(ref string) string {
-	scheme, paths, ok := strings.Cut(ref, ":")
-	if !ok || scheme != "pfx" && scheme != "pem" && scheme != "kms" || o.dir() == "." {
+	scheme, parts := splitRef(ref)
+	if parts == nil || o.dir() == "." {
 		return ref
-	}
-	parts := []string{paths}
-	if scheme != "pfx" {
-		parts = strings.Split(paths, "+")
 	}
 	for i, p := range parts {
 		if p != "" && !strings.Contains(p, "://") {
@@ -132,6 +129,25 @@ func (o Options) resolveRef(ref string) string {
 		}
 	}
 	return scheme + ":" + strings.Join(parts, "+")
+}
+
+// splitRef takes an identity's reference apart; there are no parts if it names
+// no files.
+func splitRef(ref string) (scheme string, parts []string) {
+	scheme, paths, ok := strings.Cut(ref, ":")
+	switch {
+	case ok && scheme == "pfx":
+		return scheme, []string{paths}
+	case ok && (scheme == "pem" || scheme == "kms"):
+		return scheme, strings.Split(paths, "+")
+	}
+	return scheme, nil
+}
+
+// refFiles lists the files that an identity's reference names.
+func refFiles(ref string) []string {
+	_, parts := splitRef(ref)
+	return slices.DeleteFunc(parts, func(p string) bool { return p == "" || strings.Contains(p, "://") })
 }
 
 // interruptible ends the context on the signals by which a person or a CI

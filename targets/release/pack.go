@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -76,14 +77,20 @@ type packer struct {
 	name, version string
 	config        dist.Config
 	extra         []dist.File
+	sums          []string // SHA-256 of the extra files when the run began
 	time          time.Time
 	digest        string
 }
 
-func newPacker(ctx context.Context, own string, c *Config, dir, version string, t time.Time) (*packer, error) {
-	extra, err := c.Shipping.Collect(dir)
+func newPacker(ctx context.Context, own string, c *Config, o Options, version string, t time.Time) (*packer, error) {
+	extra, err := c.Shipping.Collect(o.dir())
 	if err != nil {
 		return nil, &UsageError{err}
+	}
+	made := path.Clean(filepath.ToSlash(c.Dist))
+	extra = slices.DeleteFunc(extra, func(f dist.File) bool { return hasDir(f.Name, made) })
+	if err := keepsIdentity(extra, o.identity(c)); err != nil {
+		return nil, err
 	}
 	k := &packer{name: c.Name, version: version, config: c.Shipping, extra: extra, time: t}
 	k.config.Packages, k.config.Files = nil, nil
@@ -98,10 +105,40 @@ func newPacker(ctx context.Context, own string, c *Config, dir, version string, 
 		if err != nil {
 			return nil, err
 		}
+		k.sums = append(k.sums, sum)
 		d.add(f.Name, formatMode(f.Mode), sum)
 	}
 	k.digest = d.sum()
 	return k, nil
+}
+
+// keepsIdentity refuses to publish the files that an identity is made of.
+func keepsIdentity(files []dist.File, ref string) error {
+	for _, secret := range refFiles(ref) {
+		info, err := os.Stat(secret)
+		if err != nil {
+			continue // opening the identity says so
+		}
+		for _, f := range files {
+			if other, err := os.Stat(f.Path); err == nil && os.SameFile(info, other) {
+				return usage("files: %s belongs to the identity: it would be published; leave it out of `files:` in %s", f.Name, ConfigFile)
+			}
+		}
+	}
+	return nil
+}
+
+// carriesExtra checks that a parcel holds the further files as they were when
+// the run began, of which its key is made.
+func (k *packer) carriesExtra(e Entry) error {
+	for i, f := range k.extra {
+		if !slices.ContainsFunc(e.Contents, func(c Content) bool {
+			return path.Base(c.Name) == path.Base(f.Name) && c.SHA256 == k.sums[i]
+		}) {
+			return fmt.Errorf("%s was changed while the release was made: run it again", f.Path)
+		}
+	}
+	return nil
 }
 
 // packAll makes the parcels of which the inputs have changed, and unpacks each
@@ -179,7 +216,7 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 	if e.Contents, err = unpack(ctx, dst); err != nil {
 		return e, err
 	}
-	return e, carries(e, p.bins)
+	return e, errors.Join(k.carriesExtra(e), carries(e, p.bins))
 }
 
 // goArch is the architecture as package dist takes it: arm with its version.

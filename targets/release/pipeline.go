@@ -48,7 +48,7 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	packs, err := newPacker(ctx, own, c, o.dir(), src.Version, src.Time)
+	packs, err := newPacker(ctx, own, c, o, src.Version, src.Time)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 	}
 	defer w.close()
 	m := w.follow()
-	packs, err := newPacker(ctx, ownVersion(), c, o.dir(), m.Version, m.Source.Time)
+	packs, err := newPacker(ctx, ownVersion(), c, o, m.Version, m.Source.Time)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func check(ctx context.Context, c *Config, o Options) error {
 		}))
 	}
 	s, signErr := openSigner(ctx, ownVersion(), c, o)
-	_, packErr := newPacker(ctx, "", c, o.dir(), src.Version, src.Time)
+	_, packErr := newPacker(ctx, "", c, o, src.Version, src.Time)
 	if err := errors.Join(err, judgesReady(c, targets, compat.Judges()), signErr, packErr); err != nil {
 		return err
 	}

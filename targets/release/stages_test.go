@@ -86,6 +86,38 @@ func TestCarries(t *testing.T) {
 	}
 }
 
+func TestFilesLeaveOutIdentityAndDist(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"docs/a.txt", "docs/sign", "dist/old.zip"} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(name), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &Config{Name: "n", Dist: "dist", Shipping: dist.Config{Files: []string{"*"}}}
+	for _, ref := range []string{"pfx:docs/sign", "pfx:./docs/../docs/sign", "pem:docs/missing+docs/sign"} {
+		c.Identity = ref
+		_, err := newPacker(t.Context(), "own", c, Options{Dir: dir}, "1", time.Unix(1e9, 0))
+		if exitCode(err) != ExitUsage || !strings.Contains(err.Error(), "docs/sign belongs to the identity") {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	c.Identity = Development
+	k, err := newPacker(t.Context(), "own", c, Options{Dir: dir}, "1", time.Unix(1e9, 0))
+	if err != nil || len(k.extra) != 2 || k.extra[0].Name != "docs/a.txt" {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	contents := []Content{{"usr/share/doc/n/a.txt", "0644", k.sums[0]}, {"usr/share/doc/n/sign", "0644", k.sums[1]}}
+	if err := k.carriesExtra(Entry{Contents: contents}); err != nil {
+		t.Error(err)
+	}
+	contents[0].SHA256 = sumBytes([]byte("edited while it was packed"))
+	if err := k.carriesExtra(Entry{Contents: contents}); err == nil || !strings.Contains(err.Error(), "a.txt was changed while") {
+		t.Errorf("an edited file: %v", err)
+	}
+}
+
 func TestPackKeyFollowsInputs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -93,9 +125,9 @@ func TestPackKeyFollowsInputs(t *testing.T) {
 	if err := os.WriteFile(readme, []byte("a"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := &Config{Name: "n", Shipping: dist.Config{Packages: []string{"zip"}, Files: []string{"README"}}}
+	c := &Config{Name: "n", Dist: "dist", Shipping: dist.Config{Packages: []string{"zip"}, Files: []string{"README"}}}
 	keyOf := func(version string, at time.Time, sum string) string {
-		k, err := newPacker(t.Context(), "own", c, dir, version, at)
+		k, err := newPacker(t.Context(), "own", c, Options{Dir: dir}, version, at)
 		if err != nil {
 			t.Fatal(err)
 		}
