@@ -3,6 +3,7 @@ package targets_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -102,6 +103,8 @@ type job struct {
 	Steps       []struct {
 		Uses string            `yaml:"uses"`
 		With map[string]string `yaml:"with"`
+		Name string            `yaml:"name"`
+		Run  string            `yaml:"run"`
 	} `yaml:"steps"`
 }
 
@@ -329,6 +332,60 @@ jobs:
 		if found, err := audit([]byte(bad)); err == nil && len(found) == 0 {
 			t.Errorf("%s was not found:\n%s", name, bad)
 		}
+	}
+}
+
+// What is published is what the manifest lists, whatever else stands in dist.
+func TestPublishesByManifest(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile(filepath.Join(root(t), ".github", "workflows", "release.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w workflow
+	if err := yaml.Unmarshal(data, &w); err != nil {
+		t.Fatal(err)
+	}
+	var script string
+	for _, step := range w.Jobs["publish"].Steps {
+		if step.Name == "Publish" {
+			script = step.Run
+		}
+	}
+	if !strings.Contains(script, "dist/manifest.json") || strings.Contains(script, "find ") || strings.Contains(script, "dist/*") {
+		t.Errorf("the files are not taken from the manifest:\n%s", script)
+	}
+	if _, err := exec.LookPath("jq"); err != nil {
+		return // GitHub's runners have it; nothing else of this project needs it
+	}
+	dir, bin := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"dist/manifest.json":         `{"artifacts": [{"path": "SHA256SUMS"}, {"path": "bin/linux_amd64/notes"}, {"path": "notes 1.zip"}]}`,
+		"dist/report.md":             "",
+		"dist/SHA256SUMS":            "",
+		"dist/bin/linux_amd64/notes": "",
+		"dist/notes 1.zip":           "",
+		"dist/stray.zip":             "",
+	} {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A gh that knows no release, and says what it is called with.
+	fake := "#!/bin/sh\n[ \"$2\" != view ] || exit 1\n[ \"$2\" != upload ] || printf '<%s>' \"$@\" >uploaded\n"
+	if err := os.WriteFile(filepath.Join(bin, "gh"), []byte(fake), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GITHUB_REF_NAME=v1", "RUNNER_TEMP=" + t.TempDir()}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "uploaded"))
+	if want := "<release><upload><v1><--clobber><dist/SHA256SUMS><dist/notes 1.zip><dist/manifest.json><dist/report.md>"; err != nil || string(got) != want {
+		t.Errorf("uploaded %s, %v, want %s", got, err, want)
 	}
 }
 

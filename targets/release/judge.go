@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"path"
@@ -146,6 +147,28 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 		results = append(results, known[name]...)
 	}
 	return results, verdict(results, codes)
+}
+
+// strangers are the verdicts about files that stand in the dist folder and in
+// no manifest: nobody has judged them, and nobody may take them for a part of
+// the release.
+func (c *court) strangers(w *workspace) ([]compat.Result, error) {
+	version, _, _ := strings.Cut(c.own, " ")
+	var results []compat.Result
+	err := fs.WalkDir(w.root.FS(), ".", func(rel string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case rel == stageDir:
+			return fs.SkipDir
+		case d.IsDir(), rel == ManifestFile, rel == ReportFile, rel == ignoreFile, w.prev.Entry(rel) != nil:
+			return nil
+		}
+		results = append(results, compat.Result{Judge: ourJudge, Version: version, Scheme: schemeRecord, Case: rel,
+			Want: compat.Accept.String(), Status: compat.Skip, Reason: "not judged: not in the manifest"})
+		return nil
+	})
+	return results, err
 }
 
 // verdict makes an error of the failures.
@@ -309,12 +332,16 @@ func passed(results []compat.Result) bool {
 // skips groups the checks that could not be made by judge and reason.
 func skips(results []compat.Result) []string {
 	count := map[string]int{}
+	var lines []string
 	for _, r := range results {
-		if r.Status == compat.Skip {
+		switch {
+		case r.Status != compat.Skip:
+		case r.Scheme == schemeRecord: // about this file alone
+			lines = append(lines, fmt.Sprintf("SKIP %s: %s", r.Case, r.Reason))
+		default:
 			count[r.Judge+": "+r.Reason]++
 		}
 	}
-	var lines []string
 	for _, what := range slices.Sorted(maps.Keys(count)) {
 		lines = append(lines, fmt.Sprintf("SKIP %s (%s)", what, plural(count[what], "file")))
 	}

@@ -143,7 +143,7 @@ func (w *workspace) carryOver(m *Manifest) {
 			m.Artifacts = append(m.Artifacts, e)
 		}
 	}
-	m.Results = w.prev.Results
+	m.Results = w.standing(m) // not what Verify said of files that are in no manifest
 }
 
 // standing returns the previous results about artifacts that are as they were.

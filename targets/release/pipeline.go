@@ -264,6 +264,11 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 	if results == nil && verdict != nil {
 		return verdict
 	}
+	strangers, err := court.strangers(w)
+	if err != nil {
+		return err
+	}
+	results = append(results, strangers...)
 	m.Results = results
 	t.lap("verify")
 	return errors.Join(publish(ctx, w, m, t, o.Progress), verdict, strict(c, results))
