@@ -113,6 +113,10 @@ func (c *Config) fill() {
 	if len(c.Build.Programs) == 0 && c.Name != "" {
 		c.Build.Programs = []build.Program{{Name: c.Name, Main: "."}}
 	}
+	// As from a tag: 1.2.3 is the version, v1.2.3 the name of the tag.
+	if len(c.Version) > 1 && c.Version[0] == 'v' && '0' <= c.Version[1] && c.Version[1] <= '9' {
+		c.Version = c.Version[1:]
+	}
 	if c.Identity == "" {
 		c.Identity = Development
 	}
@@ -133,7 +137,7 @@ func (c *Config) check(d *document) {
 			d.at("name", "name: %q cannot be part of a file name: use letters, digits, dots, dashes", c.Name)
 		}
 	}
-	if strings.ContainsAny(c.Version, "/\\ \t\n:") {
+	if strings.ContainsAny(c.Version, "/\\ \t\n:") || strings.HasPrefix(c.Version, "-") {
 		d.at("version", "version: %q cannot be part of a file name", c.Version)
 	}
 	if clean := filepath.Clean(c.Dist); !filepath.IsLocal(clean) || clean == "." || strings.HasPrefix(clean, ".git") {

@@ -56,6 +56,16 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
+func TestConfigVersion(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"v1.2.3": "1.2.3", "1.2.3": "1.2.3", "vivid": "vivid", "v": "v"} {
+		c, err := parseConfig([]byte("name: notes\ntargets: [{platform: linux/amd64}]\nversion: " + given + "\n"))
+		if err != nil || c.Version != want {
+			t.Errorf("%s: %v, %v", given, c, err)
+		}
+	}
+}
+
 func TestConfigProblems(t *testing.T) {
 	t.Parallel()
 	const base = "name: notes\ntargets: [{platform: linux/amd64}]\n"
@@ -86,6 +96,8 @@ func TestConfigProblems(t *testing.T) {
 		{"no name", "targets: [{platform: linux/amd64}]\n", []string{`name: missing`}},
 		{"name with a slash", "name: a/b\ntargets: [{platform: linux/amd64}]\n", []string{`hallmark.yaml:1: name: "a/b" cannot be part of a file name`}},
 		{"version with a slash", base + "version: 1/2\n", []string{`hallmark.yaml:3: version: "1/2" cannot be part of a file name`}},
+		{"version like an option", base + "version: -1\n", []string{`hallmark.yaml:3: version: `}},
+		{"version with a dash", base + "version: -dirty\n", []string{`hallmark.yaml:3: version: "-dirty" cannot be part of a file name`}},
 		{"impossible platform", "name: notes\ntargets:\n  - {platform: linux/amd64}\n  - {platform: windows/amd46}\n", []string{`hallmark.yaml:4: targets[1].platform: `}},
 		{"dist outside", base + "dist: ../out\n", []string{`hallmark.yaml:3: dist: "../out" is not a folder in the module's own folder`}},
 		{"dist is all", base + "dist: .\n", []string{`hallmark.yaml:3: dist: "." is not a folder`}},

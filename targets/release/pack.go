@@ -94,6 +94,9 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 	}
 	k := &packer{name: c.Name, version: version, config: c.Shipping, extra: extra, time: t}
 	k.config.Packages, k.config.Files = nil, nil
+	if err := k.tryFormats(c); err != nil {
+		return nil, err
+	}
 	settings, err := json.Marshal(k.config)
 	if err != nil {
 		return nil, err
@@ -110,6 +113,58 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 	}
 	k.digest = d.sum()
 	return k, nil
+}
+
+// tryFormats finds out, before there is anything to pack, which package formats
+// cannot take the name or the version, by making packages of an empty program.
+func (k *packer) tryFormats(c *Config) error {
+	formats := slices.DeleteFunc(slices.Clone(c.Shipping.Packages), func(f string) bool { return f == dist.Zip || f == dist.TarGz })
+	if len(formats) == 0 {
+		return nil
+	}
+	targets, err := c.Build.Expand()
+	if err != nil {
+		return &UsageError{err}
+	}
+	dir, err := os.MkdirTemp("", ".hallmark-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	empty := dist.File{Name: "program", Path: filepath.Join(dir, "program"), Mode: 0o755}
+	if err := os.WriteFile(empty.Path, nil, 0o700); err != nil {
+		return err
+	}
+	var errs []error
+	said := map[string]bool{}
+	for _, format := range formats {
+		for _, t := range targets {
+			arch := goArch(t.Platform)
+			if t.Platform.OS != "linux" || said[format+arch] {
+				continue
+			}
+			said[format+arch] = true
+			err := dist.WritePackage(filepath.Join(dir, "package"), k.packageOf(format, arch, []dist.File{empty}))
+			if inner := errors.Unwrap(err); inner != nil {
+				err = inner // without the name of our file
+			}
+			if err != nil && !said[err.Error()] {
+				said[err.Error()] = true
+				errs = append(errs, err)
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return &UsageError{errors.Join(errs...)}
+	}
+	return nil
+}
+
+func (k *packer) packageOf(format, arch string, files []dist.File) dist.Package {
+	return dist.Package{
+		Name: k.name, Version: k.version, Arch: arch, Format: format,
+		Config: k.config, Files: files, ModTime: k.time,
+	}
 }
 
 // keepsIdentity refuses to publish the files that an identity is made of.
@@ -202,10 +257,7 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 	case dist.TarGz:
 		err = dist.WriteTarGz(dst, files, k.time)
 	default:
-		err = dist.WritePackage(dst, dist.Package{
-			Name: k.name, Version: k.version, Arch: goArch(p.platform), Format: p.format,
-			Config: k.config, Files: files, ModTime: k.time,
-		})
+		err = dist.WritePackage(dst, k.packageOf(p.format, goArch(p.platform), files))
 	}
 	if err != nil {
 		return e, err

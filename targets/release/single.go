@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,8 +29,11 @@ func SignFile(ctx context.Context, o Options, file string, t TrustOverride) (err
 	if err != nil {
 		return err
 	}
+	if err := checkFile(file); err != nil {
+		return err
+	}
 	if _, err := c.Sign.For(file); err != nil {
-		return fileError(err)
+		return err
 	}
 	s, err := openSigner(ctx, "", c, o)
 	if err != nil {
@@ -54,9 +58,12 @@ func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) er
 	if err != nil {
 		return err
 	}
+	if err := checkFile(file); err != nil {
+		return err
+	}
 	scheme, err := c.Sign.For(file)
 	if err != nil {
-		return fileError(err)
+		return err
 	}
 	a, err := anchorsFor(ctx, c, o)
 	if err != nil {
@@ -131,12 +138,18 @@ func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
 	return a.pools()
 }
 
-// fileError makes a missing file a wrong wish, not a failed verification.
-func fileError(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
+// checkFile tells a wrong wish from a failed verification.
+func checkFile(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(file, "-"):
+		return usage("%s stands where the file belongs: options follow the file, as in FILE -ca=ca.pem", file)
+	case err != nil:
 		return &UsageError{err}
+	case info.IsDir():
+		return usage("%s is a folder: name an exe or ELF file", file)
 	}
-	return err
+	return nil
 }
 
 func signatureLine(sig *signing.Signature) string {
