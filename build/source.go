@@ -3,22 +3,17 @@ package build
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/modfile"
+	modpath "golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -31,6 +26,39 @@ type Source struct {
 	Time     time.Time // of the commit, UTC
 	Modified bool      // files differ from the commit, or are not known to git
 	Digest   string    // hex SHA-256 of all files
+
+	skip string // as ReadSource was given it, joined by NUL
+}
+
+// A ChangedError is a source that is no longer what [ReadSource] read.
+type ChangedError struct {
+	Dir  string // the module's folder
+	What string // what changed: "files", "commit"
+}
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("the sources changed while they were built (%s in %s): run again", e.What, e.Dir)
+}
+
+// Changed reads the source again, leaving out what [ReadSource] left out, and returns a *[ChangedError] if it is another
+// one. A program that was compiled in between is then of neither.
+func (src Source) Changed(ctx context.Context) error {
+	var skip []string
+	if src.skip != "" {
+		skip = strings.Split(src.skip, "\x00")
+	}
+	now, err := ReadSource(ctx, src.Dir, skip...)
+	switch {
+	case err != nil:
+		return err
+	case now.Digest != src.Digest:
+		return &ChangedError{Dir: src.Dir, What: "files"}
+	case now.Revision != src.Revision:
+		return &ChangedError{Dir: src.Dir, What: "the commit"}
+	case now.Modified != src.Modified:
+		return &ChangedError{Dir: src.Dir, What: "what git knows of the files"}
+	}
+	return nil
 }
 
 // abbrevCommit is the length of a commit hash in a version. Git's own default grows with the repository, so that a
@@ -41,18 +69,27 @@ const abbrevCommit = 12
 //
 // Version, Revision, Time and Modified come from git. Without a git checkout, or with one that has no commit,
 // the version is "0.0.0" and the time is SOURCE_DATE_EPOCH, or the start of 1980, the oldest that a zip archive holds.
-// A checkout without a tag that looks like a version (v1.2.3, 1.2.3) has the version "0.0.0-gCOMMIT".
+// A checkout without a tag that looks like a version (v1.2.3, 1.2.3) has the version "0.0.0-gCOMMIT". For a module in a
+// folder sub of the checkout the tags are sub/v1.2.3, as for the go command (go.dev/ref/mod#vcs-version).
 //
 // Digest covers the name, the execute permission and the content of every file in the module's folder, in the folders
-// that its go.mod or the go.work in use replace modules with, and in the modules of the go.work. The folders
-// named by skip (relative to dir; the dist folder) are left out of the digest and of Modified, as are .git, .hg
-// and files whose names begin with .hallmark-.
+// that its go.mod or the go.work in use replace modules with, in the modules of the go.work, and in folders elsewhere
+// to which symbolic links in any of these lead. What skip lists is left out of the digest and of Modified, as are .git,
+// .hg and files whose names begin with .hallmark-. An entry of skip is a slash path relative to dir. A folder is left
+// out with all that is in it, a file alone: of a dist folder, list what hallmark wrote there, because the rest of it may be
+// a source as good as any (//go:embed dist/index.html).
+//
+// Folders and files that may not be read cannot go into a program either; the digest holds their names.
 func ReadSource(ctx context.Context, dir string, skip ...string) (Source, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
 	}
-	src := Source{Dir: dir}
+	// The repository and the go.work are above where the folder is, not above a link to it.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return Source{}, fmt.Errorf("reading the source: %w", err)
+	}
+	src := Source{Dir: dir, skip: strings.Join(skip, "\x00")}
 	roots, module, err := sourceRoots(dir)
 	if err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
@@ -60,10 +97,10 @@ func ReadSource(ctx context.Context, dir string, skip ...string) (Source, error)
 	src.Module = module
 	skipped := make(map[string]bool)
 	for _, s := range skip {
-		if !filepath.IsAbs(s) {
-			s = filepath.Join(dir, s)
-		}
-		skipped[filepath.Clean(s)] = true
+		s = resolve(dir, s)
+		skipped[s] = true
+		// Trees are walked by where they are.
+		skipped[filepath.Join(realPath(filepath.Dir(s)), filepath.Base(s))] = true
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -195,9 +232,11 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		}
 		src.Time = time.Unix(sec, 0).UTC()
 	}
-	if findUp(src.Dir, ".git") == "" {
+	repository := findUp(src.Dir, ".git")
+	if repository == "" {
 		return nil
 	}
+	prefix, patterns := tagPatterns(filepath.Dir(repository), src.Dir, src.Module)
 
 	var status, commit, describe string
 	g, ctx := errgroup.WithContext(ctx)
@@ -207,7 +246,7 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 			return err
 		})
 	}
-	args := []string{"status", "--porcelain=v2", "--branch", "--no-renames", "--", ":(top)"}
+	args := []string{"status", "--porcelain=v2", "--branch", "--no-renames", "--untracked-files=normal", "--", ":(top)"}
 	for s := range skip {
 		if rel, err := filepath.Rel(src.Dir, s); err == nil && filepath.IsLocal(rel) {
 			args = append(args, ":(exclude,literal)"+filepath.ToSlash(rel))
@@ -220,8 +259,11 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		return nil
 	})
 	g.Go(func() error {
-		describe, _ = git(ctx, src.Dir, "describe", "--tags", "--always", "--abbrev="+strconv.Itoa(abbrevCommit),
-			"--match", "v[0-9]*", "--match", "[0-9]*", "HEAD")
+		args := []string{"describe", "--tags", "--always", "--abbrev=" + strconv.Itoa(abbrevCommit)}
+		for _, p := range patterns {
+			args = append(args, "--match", p)
+		}
+		describe, _ = git(ctx, src.Dir, append(args, "HEAD")...)
 		return nil
 	})
 	if err := g.Wait(); err != nil {
@@ -244,11 +286,25 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		return fmt.Errorf("git tells no commit in %s; look at what git log says there", src.Dir)
 	}
 	src.Time = time.Unix(sec, 0).UTC()
-	src.Version = describedVersion(strings.TrimSpace(describe), src.Revision)
+	src.Version = describedVersion(strings.TrimPrefix(strings.TrimSpace(describe), prefix), src.Revision)
 	if src.Modified {
 		src.Version += "-dirty"
 	}
 	return nil
+}
+
+// tagPatterns returns what the tags begin with that are versions of the module in dir, and the patterns of git describe
+// that find them. A last folder v2 of a module …/v2 is no part of it.
+func tagPatterns(repository, dir, module string) (prefix string, patterns []string) {
+	rel, err := filepath.Rel(repository, dir)
+	if err != nil || rel == "." {
+		return "", []string{"v[0-9]*", "[0-9]*"}
+	}
+	prefix, version := filepath.ToSlash(rel)+"/", "v[0-9]*"
+	if _, major, ok := modpath.SplitPathVersion(module); ok && strings.HasPrefix(major, "/") && strings.HasSuffix("/"+prefix, major+"/") {
+		prefix, version = strings.TrimSuffix(prefix, major[1:]+"/"), major[1:]+".[0-9]*"
+	}
+	return prefix, []string{strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(prefix) + version}
 }
 
 // describedVersion turns the words of git describe into a version: a tag loses its v, a bare commit becomes 0.0.0-g….
@@ -274,130 +330,4 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 		return "", fmt.Errorf("git %s in %s: %w: %s", args[0], dir, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return stdout.String(), nil
-}
-
-// A sourceFile is a line of the digest.
-type sourceFile struct {
-	name string // relative to the module, with slashes
-	path string
-	mode string // file, exec or link
-	sum  [sha256.Size]byte
-}
-
-// digestTrees returns the hex SHA-256 over the files of the roots, each of which is a folder or a file. The digest does
-// not depend on where the module lies, on the order of folders, on times, or on permissions other than to execute.
-func digestTrees(ctx context.Context, dir string, roots []string, skip map[string]bool) (string, error) {
-	var files []*sourceFile
-	for _, root := range withoutNested(roots) {
-		found, err := listTree(dir, root, skip)
-		if err != nil {
-			return "", err
-		}
-		files = append(files, found...)
-	}
-	workers := runtime.GOMAXPROCS(0)
-	g, ctx := errgroup.WithContext(ctx)
-	for w := range workers {
-		g.Go(func() error {
-			h, buf := sha256.New(), make([]byte, 64<<10)
-			for i := w; i < len(files); i += workers {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := files[i].digest(h, buf); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return "", err
-	}
-	slices.SortFunc(files, func(a, b *sourceFile) int { return strings.Compare(a.name, b.name) })
-	h := sha256.New()
-	for _, f := range files {
-		fmt.Fprintf(h, "%s %x %q\n", f.mode, f.sum, f.name)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// withoutNested removes the roots that lie within another one, so that no file is read twice.
-func withoutNested(roots []string) []string {
-	roots = slices.Clone(roots)
-	slices.Sort(roots)
-	roots = slices.Compact(roots)
-	return slices.DeleteFunc(slices.Clone(roots), func(r string) bool {
-		return slices.ContainsFunc(roots, func(other string) bool {
-			rel, err := filepath.Rel(other, r)
-			return other != r && err == nil && filepath.IsLocal(rel)
-		})
-	})
-}
-
-// listTree lists the files that count in a root.
-func listTree(dir, root string, skip map[string]bool) ([]*sourceFile, error) {
-	var files []*sourceFile
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := d.Name()
-		if skip[path] || name == ".git" || name == ".hg" || strings.HasPrefix(name, ".hallmark-") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		link := d.Type()&fs.ModeSymlink != 0
-		if !d.Type().IsRegular() && !link {
-			return nil
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		f := &sourceFile{name: filepath.ToSlash(rel), path: path, mode: "file"}
-		if link {
-			f.mode = "link"
-		}
-		files = append(files, f)
-		return nil
-	})
-	return files, err
-}
-
-// digest reads the file. A link counts with its text and, when it leads to a file, with the content of that, because
-// the go command follows it.
-func (f *sourceFile) digest(h hash.Hash, buf []byte) error {
-	h.Reset()
-	if f.mode == "link" {
-		text, err := os.Readlink(f.path)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(h, "%q\n", filepath.ToSlash(text))
-		if info, err := os.Stat(f.path); err != nil || !info.Mode().IsRegular() {
-			h.Sum(f.sum[:0])
-			return nil
-		}
-	}
-	r, err := os.Open(f.path)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	info, err := r.Stat()
-	if err != nil {
-		return err
-	}
-	if f.mode == "file" && info.Mode()&0o111 != 0 {
-		f.mode = "exec"
-	}
-	// The wrapper hides *os.File's WriterTo, which would not use the buffer.
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{r}, buf); err != nil {
-		return err
-	}
-	h.Sum(f.sum[:0])
-	return nil
 }
