@@ -189,6 +189,19 @@ func TestProgramName(t *testing.T) {
 	}
 }
 
+func TestDistinguish(t *testing.T) {
+	t.Parallel()
+	programs := []program{{"tool", "."}, {"tool", "./a/tool"}, {"tool", "./b/tool"}, {"tool", "./cmd/tool"}, {"other", "./cmd/other"}, {"tool", "./x/a/tool"}}
+	distinguish(programs)
+	var got []string
+	for _, p := range programs {
+		got = append(got, p.name)
+	}
+	if want := []string{"tool", "a-tool", "b-tool", "tool-2", "other", "a-tool-2"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestInitOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -47,7 +47,7 @@ type anchors struct {
 // signatures, before anything is built.
 func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer, error) {
 	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
-	k, err := key.Open(ctx, o.identity(c), ko)
+	k, err := o.openKey(ctx, c, ko)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,16 @@ func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer,
 	}
 	s.digest = d.sum()
 	return s, nil
+}
+
+// openKey opens the identity. An error says where the identity was named, if
+// not in hallmark.yaml.
+func (o Options) openKey(ctx context.Context, c *Config, ko key.Options) (*key.Key, error) {
+	k, err := key.Open(ctx, o.identity(c), ko)
+	if err != nil && o.Identity != "" && o.Identity == os.Getenv(EnvIdentity) {
+		return nil, fmt.Errorf("%s: %w", EnvIdentity, err)
+	}
+	return k, err
 }
 
 // keyFor is the digest of the inputs of signing one file, of which unsigned is

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -45,32 +47,81 @@ func Init(ctx context.Context, o Options) error {
 
 type program struct{ name, main string }
 
-// findPrograms asks the go command for the main packages of the module.
+// findPrograms asks the go command for the main packages of the module, whatever
+// system is set in the environment: those that are there for every system that
+// the template names, else those that are there for one.
 func findPrograms(ctx context.Context, dir string) ([]program, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-find", "-e", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{"\t"}}{{.Module.Path}}{{end}}`, "./...")
-	cmd.Dir, cmd.Env = dir, childEnv()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, usage("looking for programs: go list: %w\n%s", err, strings.TrimSpace(stderr.String()))
-	}
-	var programs []program
-	for line := range strings.Lines(string(out)) {
-		pkg, module, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if !ok {
-			continue
+	mains := map[string]program{}
+	systems := map[string]int{}
+	for _, goos := range []string{"linux", "windows"} {
+		out, words, err := listMains(ctx, dir, goos, "-e")
+		if err != nil {
+			return nil, usage("looking for programs: go list: %w\n%s", err, words)
 		}
-		p := program{name: programName(pkg), main: "."}
-		if pkg != module {
-			p.main = "./" + strings.TrimPrefix(pkg, module+"/")
+		for line := range strings.Lines(out) {
+			pkg, module, ok := strings.Cut(strings.TrimSpace(line), "\t")
+			if !ok {
+				continue
+			}
+			p := program{name: programName(pkg), main: "."}
+			if pkg != module {
+				p.main = "./" + strings.TrimPrefix(pkg, module+"/")
+			}
+			mains[pkg] = p
+			systems[pkg]++
 		}
-		programs = append(programs, p)
 	}
-	if len(programs) == 0 {
+	if len(mains) == 0 {
+		// Only without -e does the go command say that a workspace is the reason.
+		if _, words, err := listMains(ctx, dir, "linux"); err != nil && strings.Contains(words, "go.work") {
+			return nil, usage("no program here: the go.work above does not list this module: `go work use .` adds it, or set GOWORK=off\n%s", words)
+		}
 		return nil, usage("no program here: no package main in %s; run this in a module that has one", dir)
 	}
+	most := slices.Max(slices.Collect(maps.Values(systems)))
+	var programs []program
+	for _, pkg := range slices.Sorted(maps.Keys(mains)) {
+		if systems[pkg] == most {
+			programs = append(programs, mains[pkg])
+		}
+	}
+	distinguish(programs)
 	return programs, nil
+}
+
+// listMains lists the main packages and their module for a system, with cgo, so
+// that programs with C code are found, too; nothing is compiled.
+func listMains(ctx context.Context, dir, goos string, flags ...string) (out, words string, err error) {
+	args := append([]string{"list", "-find", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{"\t"}}{{.Module.Path}}{{end}}`}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...)
+	cmd.Dir, cmd.Env = dir, append(childEnv(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	return string(stdout), strings.TrimSpace(stderr.String()), err
+}
+
+// distinguish gives programs of one name the names of the folders above them as
+// well, and a number if that is not enough.
+func distinguish(programs []program) {
+	count := map[string]int{}
+	for _, p := range programs {
+		count[p.name]++
+	}
+	taken := map[string]bool{}
+	for i := range programs {
+		p := &programs[i]
+		if count[p.name] > 1 && p.main != "." {
+			if parent := path.Base(path.Dir(p.main)); parent != "." && parent != "cmd" {
+				p.name = parent + "-" + p.name
+			}
+		}
+		base := p.name
+		for n := 2; taken[p.name]; n++ {
+			p.name = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[p.name] = true
+	}
 }
 
 // programName is what `go install` would call a program: the last element of
@@ -104,7 +155,9 @@ targets:                         # windows and linux; amd64, arm64, 386
   - {platform: windows/amd64}
   # - {platform: windows/arm64, gui: true}                 # no console window
   # - {platform: windows/amd64, toolchain: clang-mingw}    # with C code: gcc, clang, mingw, clang-mingw
-  # - {platform: linux/386, go: 1.24.0}                    # by another version of Go
+  # - {platform: linux/386, go: 1.24.0}                    # by another version of Go, which must not be older than the
+  #   go line of the module's go.mod. Hallmark in that go.mod raises the line; in a folder magefiles with a
+  #   go.mod of its own, run by "go -C magefiles tool mage -d . -w ..", it leaves the line alone.
 
 # windows:                       # what the Explorer shows
 #   icon: assets/icon.ico

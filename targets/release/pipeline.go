@@ -82,6 +82,9 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := stillSource(ctx, c, o, src, plan); err != nil {
+		return err
+	}
 	t.lap("compile")
 
 	signed, err := signAll(ctx, s, bins, w, o.Progress)
@@ -145,6 +148,9 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 	t.lap("check")
 	bins, err := compileAll(ctx, builder, plan, w, o.Progress)
 	if err != nil {
+		return err
+	}
+	if err := stillSource(ctx, c, o, src, plan); err != nil {
 		return err
 	}
 	m := newManifest(c, src)

@@ -110,7 +110,7 @@ func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
 	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
 	var err error
 	if c.Trust.CA == "" {
-		if k, err = key.Open(ctx, o.identity(c), ko); err != nil {
+		if k, err = o.openKey(ctx, c, ko); err != nil {
 			return a, fmt.Errorf("whom to trust is not said, so the identity's own root is meant, but: %w; name certificates with -ca=FILE and -tsaCA=FILE", err)
 		}
 	}
