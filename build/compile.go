@@ -32,10 +32,19 @@ type Builder struct {
 	newestClang int // the highest clang-N that is looked for
 }
 
-// NewBuilder returns a Builder for the source. It fails when there is no usable go command.
+// NewBuilder returns a Builder for the source. It fails when there is no usable go command, and with a *[ConfigError] when
+// GOFLAGS would have it build something else than the source.
 func NewBuilder(ctx context.Context, src Source) (*Builder, error) {
 	b := &Builder{src: src, newestClang: newestClang}
-	if _, err := b.goEnv(ctx, ""); err != nil {
+	// The go command itself stops at -C, with other words.
+	if err := b.checkGoFlags(map[string]string{"GOFLAGS": os.Getenv("GOFLAGS")}); err != nil {
+		return nil, err
+	}
+	env, err := b.goEnv(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := b.checkGoFlags(env); err != nil {
 		return nil, err
 	}
 	return b, nil

@@ -96,6 +96,17 @@ func userFlags(entries []string) (flags, external []string, err error) {
 	}
 	for i := 0; i < len(fields); i++ {
 		name, value, ok := strings.Cut(fields[i], "=")
+		switch "-" + strings.TrimLeft(name, "-") {
+		case "-extld", "-extar":
+			return nil, nil, fmt.Errorf("%s names a program that nobody checks; choose the compiler with toolchain: of the target", name)
+		case "-X":
+			if !ok && i+1 < len(fields) {
+				flags = append(flags, fields[i])
+				i++ // the value may look like a flag
+			}
+			flags = append(flags, fields[i])
+			continue
+		}
 		if name != "-extldflags" && name != "--extldflags" {
 			flags = append(flags, fields[i])
 			continue
