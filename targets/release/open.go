@@ -27,10 +27,24 @@ func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.
 	return src, builder, targets, err
 }
 
+// openInspected takes the dist folder, and finds out what in it is as the last
+// run left it.
+func openInspected(ctx context.Context, c *Config, o Options, create bool) (*workspace, error) {
+	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), create)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.inspect(ctx); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
 // openBuilt opens a dist folder that Build filled, and makes sure that its
 // programs are what Build left.
 func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []binary, err error) {
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	w, err := openInspected(ctx, c, o, false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,9 +59,6 @@ func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []bin
 	}
 	if len(built) == 0 {
 		return nil, nil, nothingBuilt(c)
-	}
-	if err := w.inspect(ctx); err != nil {
-		return nil, nil, err
 	}
 	var bins []binary
 	var errs []error

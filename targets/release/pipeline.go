@@ -52,14 +52,11 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), true)
+	w, err := openInspected(ctx, c, o, true)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if err := w.inspect(ctx); err != nil {
-		return err
-	}
 	plan, err := planTargets(ctx, own, builder, targets, w, func(e Entry) bool {
 		return e.Signature == nil || e.SignKey == s.keyFor(e.Unsigned)
 	})
@@ -127,14 +124,11 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), true)
+	w, err := openInspected(ctx, c, o, true)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if err := w.inspect(ctx); err != nil {
-		return err
-	}
 	plan, err := planTargets(ctx, ownVersion(), builder, targets, w, func(Entry) bool { return true })
 	if err != nil {
 		return err
