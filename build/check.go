@@ -9,6 +9,7 @@ import (
 	"go/version"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	gobuild "go/build"
@@ -27,13 +28,13 @@ func (e *PackageError) Unwrap() error { return e.Err }
 
 // Check tells, without compiling, what would keep the target from being built: a C compiler that is not installed
 // (*[MissingError]), a main package that is not there or is none (*[PackageError]), a Go version that cannot be had or is
-// too old for the module, an icon or a manifest that cannot be read.
+// too old for the module, a version variable that is not there (*[ConfigError]), an icon or a manifest that cannot be read.
 func (b *Builder) Check(ctx context.Context, t Target) error {
 	var errs []error
 	if _, err := b.compiler(t); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, b.checkGo(ctx, t), b.checkPackage(ctx, t), b.checkResources(t))
+	errs = append(errs, b.checkGo(ctx, t), b.checkPackage(ctx, t), b.checkVersionVar(t), b.checkResources(t))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%s: %w", t, err)
 	}
@@ -56,49 +57,103 @@ func (b *Builder) checkGo(ctx context.Context, t Target) error {
 	return nil
 }
 
-// checkPackage tells whether the target's package is a main package. For one in the module's folder it reads the files
-// itself, which saves a go command.
-func (b *Builder) checkPackage(ctx context.Context, t Target) error {
-	fault := func(err error) error { return &PackageError{Program: t.Program, Package: t.Package, Err: err} }
-	pattern := b.pattern(t.Package)
-	var dir string
+// packageDir returns the folder of a package that is in the module's folder or named by its own.
+func (b *Builder) packageDir(pattern string) (dir string, ok bool) {
 	switch rest, inModule := strings.CutPrefix(pattern, b.src.Module); {
 	case filepath.IsAbs(pattern):
-		dir = pattern
+		return pattern, true
 	case strings.HasPrefix(pattern, "."):
-		dir = filepath.Join(b.src.Dir, filepath.FromSlash(pattern))
+		return filepath.Join(b.src.Dir, filepath.FromSlash(pattern)), true
 	case inModule && (rest == "" || rest[0] == '/'):
-		dir = filepath.Join(b.src.Dir, filepath.FromSlash(rest))
-	default:
-		name, err := b.goList(ctx, t, pattern)
-		if err == nil && name != "main" {
-			err = fmt.Errorf("is package %s, no main package", name)
-		}
-		if err != nil {
-			return fault(err)
-		}
-		return nil
+		return filepath.Join(b.src.Dir, filepath.FromSlash(rest)), true
 	}
+	return "", false
+}
 
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fault(errors.New("there is no such folder" + b.mainPackages(ctx, t)))
+// checkPackage tells whether the target's package is a main package. For one in the module's folder it reads the files
+// itself, which saves a go command; but only the go command has the last word on what it would not build.
+func (b *Builder) checkPackage(ctx context.Context, t Target) error {
+	pattern := b.pattern(t.Package)
+	dir, ok := b.packageDir(pattern)
+	var fault error
+	if ok {
+		if fault = b.readPackage(ctx, t, dir); fault == nil {
+			return nil
+		}
 	}
-	build := gobuild.Default
-	build.GOOS, build.GOARCH, build.CgoEnabled, build.BuildTags = t.Platform.OS, t.Platform.Arch, t.cgo(), t.Tags
+	name, err := b.goList(ctx, t, pattern)
+	switch {
+	case err == nil && name == "main":
+		return nil
+	case fault == nil && err == nil:
+		fault = fmt.Errorf("is package %s, no main package", name)
+	case fault == nil:
+		fault = err
+	case errors.As(fault, new(notMainError)):
+		fault = fmt.Errorf("%w%s", fault, b.mainPackages(ctx, t))
+	}
+	return &PackageError{Program: t.Program, Package: t.Package, Err: fault}
+}
+
+// readPackage tells what keeps the folder from being a main package, as far as its files show it.
+func (b *Builder) readPackage(ctx context.Context, t Target, dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return notMainError("there is no such folder")
+	}
+	build, err := b.goContext(ctx, t)
+	if err != nil {
+		return nil // checkGo tells
+	}
 	pkg, err := build.ImportDir(dir, 0)
 	var none *gobuild.NoGoError
 	var mixed *gobuild.MultiplePackageError
 	switch {
 	case errors.As(err, &none) && len(pkg.IgnoredGoFiles) > 0:
-		return fault(fmt.Errorf("build constraints leave no Go files for %s", t))
+		if build.CgoEnabled = true; !t.cgo() {
+			if _, err := build.ImportDir(dir, 0); err == nil {
+				possible := "gcc or clang"
+				if t.Platform.OS == "windows" {
+					possible = "mingw or clang-mingw"
+				}
+				return fmt.Errorf(`needs C, its files import "C": give the target %s a toolchain: %s`, t.Platform, possible)
+			}
+		}
+		return fmt.Errorf("build constraints leave no Go files for %s", t)
 	case errors.As(err, &none):
-		return fault(errors.New("the folder holds no Go files" + b.mainPackages(ctx, t)))
+		return notMainError("the folder holds no Go files")
 	case errors.As(err, &mixed):
-		return fault(err)
+		return err
 	case err == nil && pkg.Name != "main":
-		return fault(fmt.Errorf("is package %s, no main package%s", pkg.Name, b.mainPackages(ctx, t)))
+		return notMainError(fmt.Sprintf("is package %s, no main package", pkg.Name))
 	}
 	return nil // any other fault is one of the program's, which the compiler tells better
+}
+
+// A notMainError is the fault of a folder in the place of which another one may be meant.
+type notMainError string
+
+func (e notMainError) Error() string { return string(e) }
+
+// goContext returns the settings that select the files of a package.
+func (b *Builder) goContext(ctx context.Context, t Target) (gobuild.Context, error) {
+	build := gobuild.Default
+	env, err := b.goEnv(ctx, t.Go)
+	if err != nil {
+		return build, err
+	}
+	build.GOOS, build.GOARCH, build.CgoEnabled, build.BuildTags = t.Platform.OS, t.Platform.Arch, t.cgo(), t.Tags
+	if len(t.Tags) == 0 {
+		build.BuildTags = goTags(env)
+	}
+	if minor, ok := strings.CutPrefix(version.Lang(env["GOVERSION"]), "go1."); ok {
+		if n, err := strconv.Atoi(minor); err == nil {
+			build.ReleaseTags = nil
+			for i := 1; i <= n; i++ {
+				build.ReleaseTags = append(build.ReleaseTags, "go1."+strconv.Itoa(i))
+			}
+		}
+	}
+	return build, nil
 }
 
 // goList returns the name of a package outside the module's folder.
@@ -148,7 +203,11 @@ func (b *Builder) list(ctx context.Context, t Target, args ...string) ([]byte, e
 	cmd := command(ctx, "go", append([]string{"list", "-find"}, args...)...)
 	cmd.Dir = b.src.Dir
 	cmd.Env = append(childEnv(), t.Platform.environment()...)
-	cmd.Env = append(append(cmd.Env, pinned(t.Go)...), "PWD="+b.src.Dir)
+	cgo := "CGO_ENABLED=0"
+	if t.cgo() {
+		cgo = "CGO_ENABLED=1"
+	}
+	cmd.Env = append(append(cmd.Env, pinned(t.Go)...), "PWD="+b.src.Dir, cgo)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := runCommand(ctx, cmd); err != nil {
