@@ -48,9 +48,9 @@ func (b *Builder) resources(t Target) (*resources, error) {
 	}
 	var set winres.ResourceSet
 	if name := t.Windows.Icon; name != "" {
-		ico, err := b.icons.get(name, func() ([]byte, error) { return readIcon(b.path(name)) })
+		ico, err := b.icon(name)
 		if err != nil {
-			return nil, fmt.Errorf("windows icon %s: %w", name, err)
+			return nil, err
 		}
 		// SetIcon sorts what it is given, so every target decodes its own.
 		decoded, err := winres.LoadICO(bytes.NewReader(ico))
@@ -87,13 +87,26 @@ func (b *Builder) resources(t Target) (*resources, error) {
 // maxIconSide bounds the picture that is decoded: Windows shows icons of up to 256 pixels.
 const maxIconSide = 4096
 
-// readIcon returns an .ico file as it is, or makes one of a .png by scaling it to the usual sizes.
-func readIcon(file string) ([]byte, error) {
-	data, err := checkIcon(file)
-	if err != nil || isICO(file) {
-		return data, err
+// icon returns an icon file as .ico, read once.
+func (b *Builder) icon(name string) ([]byte, error) {
+	ico, err := b.icons.get(name, func() ([]byte, error) { return readIcon(b.path(name)) })
+	if err != nil {
+		return nil, fmt.Errorf("windows icon %s: %w", name, err)
 	}
-	img, _, err := image.Decode(bytes.NewReader(data))
+	return ico, nil
+}
+
+// readIcon returns an .ico file as it is, or makes one of a .png by scaling it to the usual sizes. Every picture is decoded,
+// so that one that was cut short is found.
+func readIcon(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if isICO(file) {
+		return data, checkICO(data)
+	}
+	img, err := decodePicture(data)
 	if err != nil {
 		return nil, err
 	}
@@ -108,18 +121,45 @@ func readIcon(file string) ([]byte, error) {
 	return ico.Bytes(), nil
 }
 
-func isICO(file string) bool { return strings.EqualFold(filepath.Ext(file), ".ico") }
+// checkICO decodes the pictures of an .ico file that are PNG files. The others are bitmaps without compression, of which
+// only the size can be wrong.
+func checkICO(data []byte) error {
+	if _, err := winres.LoadICO(bytes.NewReader(data)); err != nil {
+		return err
+	}
+	// ICONDIR is 6 bytes with the count at 4, ICONDIRENTRY 16 with the size at 8 and the offset at 12; LoadICO has read
+	// them all.
+	le := binary.LittleEndian
+	for i := range int(le.Uint16(data[4:])) {
+		entry := data[6+16*i:]
+		size, offset := le.Uint32(entry[8:]), le.Uint32(entry[12:])
+		if uint64(offset)+uint64(size) > uint64(len(data)) {
+			return fmt.Errorf("picture %d lies outside the file", i+1)
+		}
+		picture := data[offset:][:size]
+		if bytes.HasPrefix(picture, []byte("\x89PNG")) {
+			if _, err := decodePicture(picture); err != nil {
+				return fmt.Errorf("picture %d: %w", i+1, err)
+			}
+			continue
+		}
+		// BITMAPINFOHEADER: its own size, the width, the height of picture and mask together, planes, bits a pixel.
+		if len(picture) < 40 || le.Uint32(picture) < 40 {
+			return fmt.Errorf("picture %d is neither a PNG file nor a bitmap", i+1)
+		}
+		width, height, bits := uint64(le.Uint32(picture[4:])), uint64(le.Uint32(picture[8:]))/2, uint64(le.Uint16(picture[14:]))
+		if width > maxIconSide || height > maxIconSide {
+			return fmt.Errorf("picture %d has %d×%d pixels; at most %d×%d are taken", i+1, width, height, maxIconSide, maxIconSide)
+		}
+		if need := 40 + (width*bits+31)/32*4*height; uint64(len(picture)) < need {
+			return fmt.Errorf("picture %d is cut short: %d bytes, %d needed", i+1, len(picture), need)
+		}
+	}
+	return nil
+}
 
-// checkIcon reads an icon file and tells whether it can be used, without the work of scaling it.
-func checkIcon(file string) ([]byte, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if isICO(file) {
-		_, err := winres.LoadICO(bytes.NewReader(data))
-		return data, err
-	}
+// decodePicture decodes a PNG file.
+func decodePicture(data []byte) (image.Image, error) {
 	cfg, _, err := image.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%w; give an .ico or a .png file", err)
@@ -127,15 +167,21 @@ func checkIcon(file string) ([]byte, error) {
 	if cfg.Width > maxIconSide || cfg.Height > maxIconSide {
 		return nil, fmt.Errorf("the picture has %d×%d pixels; at most %d×%d are taken", cfg.Width, cfg.Height, maxIconSide, maxIconSide)
 	}
-	return data, nil
+	img, _, err := image.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("the picture is damaged: %w", err)
+	}
+	return img, nil
 }
 
-// checkResources tells whether the files are there of which a target's resources are made.
+func isICO(file string) bool { return strings.EqualFold(filepath.Ext(file), ".ico") }
+
+// checkResources tells whether the files are there, and whole, of which a target's resources are made.
 func (b *Builder) checkResources(t Target) error {
 	var errs []error
 	if name := t.Windows.Icon; name != "" {
-		if _, err := checkIcon(b.path(name)); err != nil {
-			errs = append(errs, fmt.Errorf("windows icon %s: %w", name, err))
+		if _, err := b.icon(name); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if name := t.Windows.Manifest; name != "" {

@@ -171,8 +171,15 @@ func (f File) perm() fs.FileMode {
 }
 
 // Collect finds the files of c.Files below dir, sorted by name, each once. Their names are their paths relative to
-// dir. A link is followed. A pattern that finds nothing is a *ConfigError, as is one that finds a device or a socket.
-func (c Config) Collect(dir string) ([]File, error) {
+// dir. A link is followed. Left out are .git, files whose names begin with .hallmark-, and the slash paths of skip, with
+// all that is in them: the dist folder. A pattern that finds nothing is a *ConfigError, as is one that finds a device, a
+// socket, or a private key, which nobody wants to publish.
+func (c Config) Collect(dir string, skip ...string) ([]File, error) {
+	skipped := func(name string) bool {
+		base := path.Base(name)
+		return base == ".git" || strings.HasPrefix(base, ".hallmark-") ||
+			slices.ContainsFunc(skip, func(s string) bool { s = path.Clean(s); return name == s || strings.HasPrefix(name, s+"/") })
+	}
 	root := os.DirFS(dir)
 	found := map[string]File{}
 	add := func(name string, info fs.FileInfo) error {
@@ -181,6 +188,12 @@ func (c Config) Collect(dir string) ([]File, error) {
 		}
 		f := File{Name: name, Path: filepath.Join(dir, filepath.FromSlash(name)), Mode: info.Mode(), Extra: true}
 		f.Mode = f.perm()
+		switch private, err := isPrivateKey(f.Path); {
+		case err != nil:
+			return err
+		case private:
+			return &ConfigError{Key: "files", Msg: fmt.Sprintf("%s holds a private key: it would be published; name the files to ship without it", name)}
+		}
 		found[name] = f
 		return nil
 	}
@@ -194,6 +207,9 @@ func (c Config) Collect(dir string) ([]File, error) {
 		}
 		if len(names) == 0 {
 			return nil, &ConfigError{Key: "files", Msg: fmt.Sprintf("%q finds nothing in %s", pattern, dir)}
+		}
+		if names = slices.DeleteFunc(names, skipped); len(names) == 0 {
+			return nil, &ConfigError{Key: "files", Msg: fmt.Sprintf("%q finds nothing in %s but what is never packed, such as the dist folder", pattern, dir)}
 		}
 		for _, name := range names {
 			info, err := fs.Stat(root, name)
@@ -210,10 +226,10 @@ func (c Config) Collect(dir string) ([]File, error) {
 				if err != nil {
 					return err
 				}
-				if d.IsDir() {
-					if d.Name() == ".git" {
-						return fs.SkipDir
-					}
+				switch {
+				case d.IsDir() && skipped(p):
+					return fs.SkipDir
+				case d.IsDir() || skipped(p):
 					return nil
 				}
 				info, err := fs.Stat(root, p)
