@@ -83,12 +83,10 @@ type packer struct {
 }
 
 func newPacker(ctx context.Context, own string, c *Config, o Options, version string, t time.Time) (*packer, error) {
-	extra, err := c.Shipping.Collect(o.dir())
+	extra, err := c.Shipping.Collect(o.dir(), filepath.ToSlash(c.Dist))
 	if err != nil {
 		return nil, &UsageError{err}
 	}
-	made := path.Clean(filepath.ToSlash(c.Dist))
-	extra = slices.DeleteFunc(extra, func(f dist.File) bool { return hasDir(f.Name, made) })
 	if err := keepsIdentity(extra, o.identity(c)); err != nil {
 		return nil, err
 	}
