@@ -55,8 +55,6 @@ func (src Source) Changed(ctx context.Context) error {
 		return &ChangedError{Dir: src.Dir, What: "files"}
 	case now.Revision != src.Revision:
 		return &ChangedError{Dir: src.Dir, What: "the commit"}
-	case now.Modified != src.Modified:
-		return &ChangedError{Dir: src.Dir, What: "what git knows of the files"}
 	}
 	return nil
 }

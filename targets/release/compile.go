@@ -63,8 +63,10 @@ func notReady(t build.Target, err error) error {
 }
 
 // compileAll compiles what is not taken over. A program that does not compile
-// does not keep the others from being tried: all failures are in the error.
-func compileAll(ctx context.Context, b *build.Builder, plan []target, w *workspace, p *Progress) ([]binary, error) {
+// does not keep the others from being tried: all failures are in the error. An
+// edit meanwhile would be signed, and kept, as the state before it, so src must
+// still be what it was.
+func compileAll(ctx context.Context, src build.Source, b *build.Builder, plan []target, w *workspace, p *Progress) ([]binary, error) {
 	out := make([]binary, len(plan))
 	var todo []int
 	for i, t := range plan {
@@ -101,7 +103,10 @@ func compileAll(ctx context.Context, b *build.Builder, plan []target, w *workspa
 		}, dst}
 		return nil
 	})
-	return out, failures("compiling", err)
+	if err != nil || len(todo) == 0 {
+		return out, failures("compiling", err)
+	}
+	return out, src.Changed(ctx)
 }
 
 // keepUnsigned stages compiled binaries as they are.

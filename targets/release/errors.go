@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/build/host"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/key"
@@ -91,6 +92,8 @@ func exitCode(err error) int {
 	var (
 		signature *signing.Error
 		config    *ConfigError
+		building  *build.ConfigError
+		shipping  *dist.ConfigError
 		use       *UsageError
 		missing   *build.MissingError
 		tool      *host.MissingError
@@ -100,7 +103,7 @@ func exitCode(err error) int {
 		return ExitFailed
 	case errors.As(err, &signature):
 		return kindCode(signature.Kind)
-	case errors.As(err, &config), errors.As(err, &use), errors.As(err, &missing), errors.As(err, &tool), isKeyError(err):
+	case errors.As(err, &config), errors.As(err, &building), errors.As(err, &shipping), errors.As(err, &use), errors.As(err, &missing), errors.As(err, &tool), isKeyError(err):
 		return ExitUsage
 	}
 	return ExitFailed

@@ -75,11 +75,8 @@ func run(ctx context.Context, c *Config, o Options) error {
 	}
 	t.lap("check")
 
-	bins, err := compileAll(ctx, builder, plan, w, o.Progress)
+	bins, err := compileAll(ctx, src, builder, plan, w, o.Progress)
 	if err != nil {
-		return err
-	}
-	if err := stillSource(ctx, c, o, src, plan); err != nil {
 		return err
 	}
 	t.lap("compile")
@@ -140,11 +137,8 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 		return err
 	}
 	t.lap("check")
-	bins, err := compileAll(ctx, builder, plan, w, o.Progress)
+	bins, err := compileAll(ctx, src, builder, plan, w, o.Progress)
 	if err != nil {
-		return err
-	}
-	if err := stillSource(ctx, c, o, src, plan); err != nil {
 		return err
 	}
 	m := newManifest(c, src)

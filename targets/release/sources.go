@@ -34,22 +34,6 @@ func openSource(ctx context.Context, c *Config, o Options) (build.Source, error)
 	return src, nil
 }
 
-// stillSource makes sure that what was compiled is what src says: an edit
-// meanwhile would be signed, and kept, as the state before it.
-func stillSource(ctx context.Context, c *Config, o Options, src build.Source, plan []target) error {
-	if !slices.ContainsFunc(plan, func(t target) bool { return t.reused == nil }) {
-		return nil
-	}
-	now, err := openSource(ctx, c, o)
-	if err != nil {
-		return err
-	}
-	if now.Digest != src.Digest || now.Revision != src.Revision {
-		return errors.New("the sources were changed while they were compiled: run it again")
-	}
-	return nil
-}
-
 // madeIn lists what hallmark made in the dist folder, with slashes and relative
 // to the module: by the manifest there, and by the one of a run that was killed
 // while it published.
