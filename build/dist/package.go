@@ -50,8 +50,17 @@ func WritePackage(dst string, p Package) error {
 	})
 }
 
-func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
-	var packager nfpm.Packager
+// Check reports whether the package's format can take its name, version, architecture and configuration. Its files are
+// not looked at, so it can be asked before there are any.
+func (p Package) Check() error {
+	_, _, err := p.header()
+	return err
+}
+
+// header is what a package says of itself, in the words of its format.
+type header struct{ name, version, arch string }
+
+func (p Package) header() (h header, packager nfpm.Packager, err error) {
 	switch p.Format {
 	case Deb:
 		packager = &deb.Deb{}
@@ -62,52 +71,56 @@ func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
 	case ArchLinux:
 		packager = arch.ArchLinux{}
 	default:
-		return nil, nil, &ConfigError{Key: "packages", Msg: fmt.Sprintf("%q is not a package format%s", p.Format, suggestion(p.Format))}
+		return h, nil, &ConfigError{Key: "packages", Msg: fmt.Sprintf("%q is not a package format%s", p.Format, suggestion(p.Format))}
 	}
 	c := p.Config
 	c.Packages, c.Files = []string{p.Format}, nil
 	if err := c.Validate(); err != nil {
-		return nil, nil, err
+		return h, nil, err
 	}
-	name, err := packageName(p.Format, p.Name)
+	if h.name, err = packageName(p.Format, p.Name); err != nil {
+		return h, nil, err
+	}
+	if h.version, err = packageVersion(p.Format, p.Version); err != nil {
+		return h, nil, err
+	}
+	h.arch, err = packageArch(p.Format, p.Arch)
+	return h, packager, err
+}
+
+func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
+	h, packager, err := p.header()
 	if err != nil {
 		return nil, nil, err
 	}
-	version, err := packageVersion(p.Format, p.Version)
-	if err != nil {
-		return nil, nil, err
-	}
-	archName, err := packageArch(p.Format, p.Arch)
-	if err != nil {
-		return nil, nil, err
-	}
+	c := p.Config
 	modTime := wholeSeconds(p.ModTime)
 	if modTime.Unix() <= 0 {
 		// nfpm takes a zero time for "now", and rpm's time tags are unsigned.
 		modTime = zipEpoch()
 	}
-	contents, err := p.contents(name, modTime)
+	contents, err := p.contents(h.name, modTime)
 	if err != nil {
 		return nil, nil, err
 	}
 	description := strings.TrimSpace(c.Description)
 	if description == "" {
-		description = name
+		description = h.name
 	}
 	info := &nfpm.Info{
-		Name: name, Arch: archName, Platform: "linux", Version: version, VersionSchema: "none",
+		Name: h.name, Arch: h.arch, Platform: "linux", Version: h.version, VersionSchema: "none",
 		Maintainer: c.Maintainer, Vendor: c.Vendor, Homepage: c.Homepage, License: c.License, Description: description,
 		Section: c.Section, Priority: "optional", MTime: modTime, DisableGlobbing: true,
 	}
 	info.Contents = contents
 	switch p.Format {
 	case Deb:
-		info.Deb.Arch, info.Deb.Compression = archName, zstdLevel
+		info.Deb.Arch, info.Deb.Compression = h.arch, zstdLevel
 		if info.Section == "" {
 			info.Section = "misc"
 		}
 	case RPM:
-		info.RPM.Arch, info.RPM.Compression = archName, zstdLevel
+		info.RPM.Arch, info.RPM.Compression = h.arch, zstdLevel
 		// The host's own name would make every machine's package another one.
 		info.RPM.BuildHost = "localhost"
 		info.Release = "1"
@@ -116,10 +129,10 @@ func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
 			info.License = "unspecified"
 		}
 	case APK:
-		info.APK.Arch, info.Release = archName, "0"
+		info.APK.Arch, info.Release = h.arch, "0"
 		info.Description = strings.ReplaceAll(description, "\n", " ")
 	case ArchLinux:
-		info.ArchLinux.Arch, info.Release = archName, "1"
+		info.ArchLinux.Arch, info.Release = h.arch, "1"
 		info.ArchLinux.Packager = c.Maintainer
 	}
 	return info, packager, nil

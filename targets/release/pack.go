@@ -114,7 +114,7 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 }
 
 // tryFormats finds out, before there is anything to pack, which package formats
-// cannot take the name or the version, by making packages of an empty program.
+// cannot take the name, the version or a target's architecture.
 func (k *packer) tryFormats(c *Config) error {
 	formats := slices.DeleteFunc(slices.Clone(c.Shipping.Packages), func(f string) bool { return f == dist.Zip || f == dist.TarGz })
 	if len(formats) == 0 {
@@ -124,29 +124,14 @@ func (k *packer) tryFormats(c *Config) error {
 	if err != nil {
 		return &UsageError{err}
 	}
-	dir, err := os.MkdirTemp("", ".hallmark-*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	empty := dist.File{Name: "program", Path: filepath.Join(dir, "program"), Mode: 0o755}
-	if err := os.WriteFile(empty.Path, nil, 0o700); err != nil {
-		return err
-	}
 	var errs []error
 	said := map[string]bool{}
 	for _, format := range formats {
 		for _, t := range targets {
-			arch := goArch(t.Platform)
-			if t.Platform.OS != "linux" || said[format+arch] {
+			if t.Platform.OS != "linux" {
 				continue
 			}
-			said[format+arch] = true
-			err := dist.WritePackage(filepath.Join(dir, "package"), k.packageOf(format, arch, []dist.File{empty}))
-			if inner := errors.Unwrap(err); inner != nil {
-				err = inner // without the name of our file
-			}
-			if err != nil && !said[err.Error()] {
+			if err := k.packageOf(format, goArch(t.Platform), nil).Check(); err != nil && !said[err.Error()] {
 				said[err.Error()] = true
 				errs = append(errs, err)
 			}
