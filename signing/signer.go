@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -97,17 +96,18 @@ func checkKey(c *x509.Certificate, trust Trust) error {
 // nobody can check: not the other certificates, and not the roots. A certificate
 // that only claims an issuer could carry anything.
 func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool) []string {
-	reached := []*x509.Certificate{leaf}
+	reached := append([]*x509.Certificate{leaf}, chain...)
 	for i := 0; i < len(reached); i++ {
 		for _, c := range embedded {
-			if bytes.Equal(reached[i].RawIssuer, c.RawSubject) && !slices.ContainsFunc(reached, c.Equal) && checkIssued(reached[i], c) == nil {
+			if bytes.Equal(reached[i].RawIssuer, c.RawSubject) && !slices.ContainsFunc(reached, c.Equal) && reached[i].CheckSignatureFrom(c) == nil {
 				reached = append(reached, c)
 			}
 		}
 	}
 	var found []string
 	for _, c := range embedded {
-		if !slices.ContainsFunc(reached, c.Equal) || !vouched(c, slices.Concat(embedded, chain), roots) {
+		inChain := slices.ContainsFunc(chain, c.Equal)
+		if !slices.ContainsFunc(reached, c.Equal) || !inChain && !vouched(c, slices.Concat(embedded, chain), roots) {
 			found = append(found, c.Subject.String())
 		}
 	}
@@ -119,7 +119,7 @@ func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, root
 // embedded. Without roots an issuer that is not at hand is not asked about.
 func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPool) bool {
 	for _, issuer := range certs {
-		if bytes.Equal(c.RawIssuer, issuer.RawSubject) && checkIssued(c, issuer) == nil {
+		if bytes.Equal(c.RawIssuer, issuer.RawSubject) && c.CheckSignatureFrom(issuer) == nil {
 			return true
 		}
 	}
@@ -129,17 +129,6 @@ func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPoo
 	// At the moment when it was issued: it need not be valid any more.
 	_, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: c.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return err == nil
-}
-
-// checkIssued is CheckSignatureFrom, but that it does not mind an algorithm
-// that is too old to be believed: old roots sign themselves with SHA-1.
-func checkIssued(c, issuer *x509.Certificate) error {
-	err := c.CheckSignatureFrom(issuer)
-	var insecure x509.InsecureAlgorithmError
-	if errors.As(err, &insecure) {
-		return nil
-	}
-	return err
 }
 
 // checkTimestamp returns the signer's verified token, or nil when there is
