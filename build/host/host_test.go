@@ -431,7 +431,7 @@ esac`)
 
 func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
-		"https://goproxy.example,direct":      "https://goproxy.example,direct",
+		"https://goproxy.example,direct":       "https://goproxy.example,direct",
 		"https://u:p@a/b|https://t@c,off":      "https://REDACTED@a/b|https://REDACTED@c,off",
 		"https://u:p%zz@host/x":                "https://REDACTED@host/x",
 		"-ldflags=-X=main.url=ftp://a:b@host/": "-ldflags=-X=main.url=ftp://REDACTED@host/",
