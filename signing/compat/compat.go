@@ -59,7 +59,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -254,10 +253,3 @@ type UnclearError struct {
 }
 
 func (e *UnclearError) Error() string { return e.Tool + " gave no verdict: " + e.Reason }
-
-// IsRefusal reports whether err is a verdict against the file, as opposed to
-// no verdict.
-func IsRefusal(err error) bool {
-	var refusal *RefusalError
-	return errors.As(err, &refusal)
-}

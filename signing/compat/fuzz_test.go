@@ -119,7 +119,7 @@ func TestReadSigncode(t *testing.T) {
 		"checksum":               {"PE checksum   : 001C0336", "Warning: invalid PE checksum"},
 		"failed at last":         {"Succeeded", "Failed"},
 	} {
-		if err := p.readSigncode(answer{stdout: strings.Replace(signcodeGood, change[0], change[1], 1)}); !IsRefusal(err) {
+		if err := p.readSigncode(answer{stdout: strings.Replace(signcodeGood, change[0], change[1], 1)}); !errors.As(err, new(*RefusalError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -94,7 +94,11 @@ func compileAll(ctx context.Context, src build.Source, b *build.Builder, plan []
 		if err := os.Chmod(dst, 0o755); err != nil {
 			return err
 		}
-		done(size(bin.Size))
+		note := size(bin.Size)
+		if t.Toolchain != "none" {
+			note += "  " + b.Toolchain(t.Target)
+		}
+		done(note)
 		out[i] = binary{Entry{
 			Path: t.Rel(), Kind: KindBinary,
 			Program: t.Program, Platform: t.Platform.String(), Toolchain: t.Toolchain, Go: bin.GoVersion,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/tsa"
 )
 
 // ConfigFile is the name of the configuration in a module's folder.
@@ -195,12 +195,12 @@ func checkServer(s string, n int) error {
 	case "none", "":
 		return errors.New("a signature without a timestamp stops being valid when its certificate expires: name a server, or dev")
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("%q is neither dev nor a URL like http://timestamp.example", s)
+	if strings.Contains(s, "@") {
+		// Nothing of it is repeated: where the password ends is a guess.
+		return errors.New("a URL with a user or a password would be seen in the manifest: name a server that asks for none")
 	}
-	if u.User != nil {
-		return fmt.Errorf("the URL of %s holds a password: it would be seen in the manifest", u.Host)
+	if err := tsa.CheckURL(s); err != nil {
+		return fmt.Errorf("%q is neither dev nor a URL like http://timestamp.example", s)
 	}
 	return nil
 }

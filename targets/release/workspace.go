@@ -232,16 +232,6 @@ func (w *workspace) create(rel string) (string, error) {
 	return filepath.Join(w.dir, filepath.FromSlash(p)), nil
 }
 
-// drop takes back what create announced.
-func (w *workspace) drop(rel string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.staged[rel] {
-		delete(w.staged, rel)
-		w.root.Remove(path.Join(stageDir, "new", rel))
-	}
-}
-
 // scratch returns a file name for something that is not published, in a folder
 // that exists.
 func (w *workspace) scratch(rel string) (string, error) {
