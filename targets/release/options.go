@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -183,8 +185,10 @@ const modulePath = "github.com/hallmark-build/hallmark"
 
 // ownVersion says which hallmark this is. It is part of every stage's key, so
 // that a new hallmark does not take over what an older one made. Where the
-// module has no version, because somebody works on it, the program's own
-// SHA-256 takes its place.
+// module has no version, because somebody works on it, the SHA-256 of its
+// sources takes its place, where they stand that this program was compiled
+// from; else the program's own. (The program alone will not do: mage compiles
+// it anew, with other bytes, once `setup` has installed a C compiler.)
 func ownVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if ok {
@@ -193,6 +197,9 @@ func ownVersion() string {
 				return m.Version
 			}
 		}
+	}
+	if sum, err := ownSources(); err == nil {
+		return "(devel) " + sum
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -203,4 +210,39 @@ func ownVersion() string {
 		return "(devel)"
 	}
 	return "(devel) " + sum
+}
+
+// ownSources is the digest of the Go files and requirements of the module that
+// this file belongs to.
+func ownSources() (string, error) {
+	_, file, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(file), "..", "..")
+	if _, err := os.Stat(file); err != nil {
+		return "", err
+	}
+	d := newDigest("own 1")
+	add := func(file string) error {
+		sum, err := hashFile(context.Background(), file)
+		if err == nil {
+			d.add(filepath.ToSlash(file), sum)
+		}
+		return err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if err := add(filepath.Join(root, name)); err != nil {
+			return "", err
+		}
+	}
+	for _, folder := range []string{"build", "signing", "targets"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(file string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+				return err
+			}
+			return add(file)
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return d.sum(), nil
 }
