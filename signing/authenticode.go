@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -99,6 +100,12 @@ func (a Authenticode) sign(ctx context.Context, digest []byte, h crypto.Hash, k 
 	if err != nil {
 		return nil, err
 	}
+	return a.signContent(ctx, oidSpcIndirectData, content, h, k, ts)
+}
+
+// signContent returns the DER of a signature over a content, which is DER of a
+// type.
+func (a Authenticode) signContent(ctx context.Context, contentType asn1.ObjectIdentifier, content []byte, h crypto.Hash, k *key.Key, ts Timestamper) ([]byte, error) {
 	sd := cms.SignedData{Content: content}
 	contentDigest, err := sd.ContentDigest(h)
 	if err != nil {
@@ -109,7 +116,7 @@ func (a Authenticode) sign(ctx context.Context, digest []byte, h crypto.Hash, k 
 		return nil, err
 	}
 	return cms.Message{
-		ContentType:  oidSpcIndirectData,
+		ContentType:  contentType,
 		Content:      content,
 		Digest:       contentDigest,
 		Hash:         h,

@@ -31,7 +31,8 @@ func newOutput(dst string) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(real), ".hallmark-*")
+	// Scripts are told by their extension, so it stays.
+	f, err := os.CreateTemp(filepath.Dir(real), ".hallmark-*"+filepath.Ext(real))
 	if err != nil {
 		return nil, fmt.Errorf("creating a file beside %s: %w", dst, err)
 	}

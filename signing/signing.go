@@ -5,6 +5,8 @@
 //
 //   - [Authenticode] for PE files: PKCS #7 in the certificate table, which
 //     Windows checks. The format is described at the top of authenticode.go.
+//   - [SIP] for what else carries an Authenticode signature: MSI, CAB and MSIX
+//     packages, security catalogs, PowerShell files. See package sip.
 //   - [Appended] for ELF files: a detached CMS and a trailer after the last
 //     byte, which the Linux module loader checks. See appended.go.
 //
@@ -114,8 +116,9 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// For returns the scheme for a file, told by its first bytes: MZ is a PE file,
-// 0x7f ELF an ELF file. Anything else is an *Error of kind Unsupported.
+// For returns the scheme for a file, told by its first bytes, and for a script
+// by the extension of its name: MZ is a PE file, 0x7f ELF an ELF file, others are
+// for [SIP]. Anything else is an *Error of kind Unsupported.
 func (c Config) For(file string) (Scheme, error) { return c.maker(file) }
 
 func (c Config) maker(file string) (maker, error) {
@@ -134,8 +137,11 @@ func (c Config) maker(file string) (maker, error) {
 	case n == 4 && string(magic[:]) == "\x7fELF":
 		return Appended{}, nil
 	}
+	if info, err := f.Stat(); err == nil && isSubject(file, f, info.Size()) {
+		return SIP{Description: c.Description, URL: c.URL}, nil
+	}
 	return nil, &Error{Kind: Unsupported, File: file, Rule: RuleFormat,
-		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (starts with 0x7f ELF): its first bytes are %q; sign the executable itself, not what it is packed in", magic[:n])}
+		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (starts with 0x7f ELF), nor an MSI, CAB, CAT, MSIX or PowerShell file: its first bytes are %q; sign the executable itself, not what it is packed in", magic[:n])}
 }
 
 // SignInPlace signs a file where it stands. When the file already holds what

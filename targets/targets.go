@@ -19,7 +19,7 @@
 //	4  a file is not what was signed
 //	5  the signature holds, but its signer is not trusted
 //	6  the certificate has expired and no timestamp shows that it was good
-//	7  a file or signature is malformed, or is neither PE nor ELF
+//	7  a file or signature is malformed, or of no kind that can be signed
 //
 // # Environment
 //
@@ -97,7 +97,10 @@ func Test(ctx context.Context) error {
 	return release.Exit(release.Test(ctx, release.Terminal(), os.Stdout))
 }
 
-// SignFile signs an exe or ELF file that was built elsewhere, where it stands.
+// SignFile signs a file that was built elsewhere, where it stands.
+//
+// It may be a PE or ELF file, an MSI, CAB or MSIX package, a security catalog, or
+// a PowerShell file.
 //
 // The signed file replaces the old one in one rename, or nothing changes.
 func SignFile(ctx context.Context,
@@ -110,7 +113,7 @@ func SignFile(ctx context.Context,
 	return release.Exit(release.SignFile(ctx, release.Terminal(), path, override(ca, tsaCA)))
 }
 
-// VerifyFile verifies the signature of an exe or ELF file; the exit code says what is wrong.
+// VerifyFile verifies the signature in a file; the exit code says what is wrong.
 //
 // It trusts the certificates named here, else those of hallmark.yaml's trust,
 // else the root of the identity.

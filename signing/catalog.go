@@ -1,0 +1,115 @@
+package signing
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto"
+	"encoding/asn1"
+	"io"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/hallmark-build/hallmark/signing/cms"
+	"github.com/hallmark-build/hallmark/signing/key"
+)
+
+// A security catalog (.cat) is a PKCS #7 SignedData by itself, whose content is
+// a certificate trust list (1.3.6.1.4.1.311.10.1) with the digests of the files
+// that it vouches for. Tools that make catalogs leave it without a signer.
+// Signing keeps that list, byte for byte, and makes everything around it anew.
+// Verifying a catalog says nothing of the files that it lists.
+var oidCertTrustList = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 10, 1}
+
+const maxCatalog = 64 << 20 // of a Windows feature update: 10 MiB
+
+// isCatalog tells a catalog by what stands near the beginning of its DER: a
+// sequence, signedData and the type of the list.
+func isCatalog(r io.ReaderAt, size int64) bool {
+	b := make([]byte, min(size, 128))
+	if readAt(r, b, 0, size) != nil || len(b) == 0 || b[0] != 0x30 {
+		return false
+	}
+	for _, oid := range []asn1.ObjectIdentifier{cms.OIDSignedData, oidCertTrustList} {
+		der, err := asn1.Marshal(oid)
+		if err != nil || !bytes.Contains(b, der) {
+			return false
+		}
+	}
+	return true
+}
+
+// trustList returns the DER of a catalog's trust list.
+func trustList(catalog []byte) ([]byte, error) {
+	s := cryptobyteString(catalog)
+	var info, wrapped, body, encap, content cryptobyte.String
+	var oid asn1.ObjectIdentifier
+	if !s.ReadASN1(&info, casn1.SEQUENCE) || !info.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(cms.OIDSignedData) ||
+		!info.ReadASN1(&wrapped, explicit0) || !wrapped.ReadASN1(&body, casn1.SEQUENCE) ||
+		!body.SkipASN1(casn1.INTEGER) || !body.SkipASN1(casn1.SET) || !body.ReadASN1(&encap, casn1.SEQUENCE) ||
+		!encap.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(oidCertTrustList) || !encap.ReadASN1(&content, explicit0) {
+		return nil, fail(Malformed, RuleDER, 0, "not a security catalog: there is no signedData with a certificate trust list")
+	}
+	return content, nil
+}
+
+// signCatalog returns a catalog with the same trust list, signed anew.
+func (s SIP) signCatalog(ctx context.Context, catalog []byte, k *key.Key, ts Timestamper) ([]byte, error) {
+	list, err := trustList(catalog)
+	if err != nil {
+		return nil, err
+	}
+	return s.signContent(ctx, oidCertTrustList, list, cmp.Or(s.Hash, crypto.SHA256), k, ts)
+}
+
+func (s SIP) copyCatalog(ctx context.Context, in io.ReaderAt, size int64, out io.Writer, k *key.Key, ts Timestamper) error {
+	catalog, err := readCatalog(in, size)
+	if err != nil {
+		return err
+	}
+	der, err := s.signCatalog(ctx, catalog, k, ts)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(der)
+	return err
+}
+
+func readCatalog(r io.ReaderAt, size int64) ([]byte, error) {
+	if size > maxCatalog {
+		return nil, fail(Malformed, RuleDER, 0, "a security catalog of %d bytes; %d are read", size, maxCatalog)
+	}
+	b := make([]byte, size)
+	return b, readAt(r, b, 0, size)
+}
+
+func verifyCatalog(r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
+	der, err := readCatalog(r, size)
+	if err != nil {
+		return nil, err
+	}
+	list, err := trustList(der)
+	if err != nil {
+		return nil, err
+	}
+	if unsignedCatalog(der) {
+		return nil, fail(Unsigned, RulePresent, 0, "this catalog has no signer")
+	}
+	sd, err := parseAuthenticode(der, oidCertTrustList)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := checkAuthenticode(sd, trust)
+	if err != nil {
+		return nil, err
+	}
+	h := sd.Hash.New()
+	h.Write(list)
+	sig.Digest = h.Sum(nil)
+	return sig, nil
+}
+
+// unsignedCatalog reports whether a catalog's set of signers is empty: its last
+// element then is an empty SET.
+func unsignedCatalog(der []byte) bool { return bytes.HasSuffix(der, []byte{0x31, 0}) }
