@@ -115,21 +115,9 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 	if _, _, err := readTrailer(r, content); !isUnsigned(err) {
 		return nil, fail(Malformed, RuleTrailing, content, "another appended signature below this one, which no kernel looks at: sign again, which replaces both")
 	}
-	sd, err := cms.Parse(der)
+	sd, err := parseBare(der, content, trust)
 	if err != nil {
-		return nil, fromCMS(err, content)
-	}
-	si := &sd.Signers[0]
-	switch {
-	case !sd.ContentType.Equal(cms.OIDData) || sd.Content != nil:
-		return nil, fail(Malformed, RuleContent, content, "the CMS is not detached plain data, so the kernel refuses it")
-	case si.Attributes != nil:
-		return nil, fail(Malformed, RuleContent, content, "the CMS has signed attributes, so the module loader refuses it")
-	}
-	for _, attribute := range si.Unsigned {
-		if trust.enforces(RuleUnsigned) && !attribute.Type.Equal(cms.OIDTimestampToken) {
-			return nil, fail(Malformed, RuleUnsigned, content, "unsigned attribute %v, which nothing vouches for", attribute.Type)
-		}
+		return nil, err
 	}
 	var digest []byte
 	sig, err := checkSigner(sd, func(h crypto.Hash) ([]byte, error) {

@@ -2,7 +2,6 @@ package signing
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,13 +79,7 @@ func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, k *key.K
 	}
 	flushed := make(chan error, 1)
 	go func() { flushed <- o.Sync() }()
-	roots := x509.NewCertPool()
-	roots.AddCert(k.Root())
-	self := Trust{Roots: roots, Known: k.Chain, anyTSA: true}
-	if ts == nil {
-		self.Policy.Off = []Rule{RuleTimestamp}
-	}
-	sig, err := s.Verify(ctx, o.Name(), self)
+	sig, err := s.Verify(ctx, o.Name(), ownTrust(k, ts))
 	if flush := <-flushed; flush != nil {
 		return nil, fmt.Errorf("writing %s: %w", o.dst, flush)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -88,6 +89,19 @@ func issue(t testing.TB, name string, signer crypto.Signer, parent *issued, edit
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
+	spki, err := x509.MarshalPKIXPublicKey(signer.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts struct {
+		Algorithm asn1.RawValue
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(spki, &parts); err != nil {
+		t.Fatal(err)
+	}
+	id := sha1.Sum(parts.Key.Bytes) // RFC 5280, 4.2.1.2, method 1
+	c.SubjectKeyId = id[:]
 	edit(c)
 	if parent == nil {
 		parent = &issued{signer, c}

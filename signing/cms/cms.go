@@ -140,21 +140,16 @@ func signatureAlgorithm(pub crypto.PublicKey, h crypto.Hash) (oid asn1.ObjectIde
 	return nil, false, fmt.Errorf("key type %T is not supported: use RSA or ECDSA", pub)
 }
 
-// verifySignature checks signature over digest, and that the algorithm that
-// the message names is one that belongs to the key and to the digest.
+// verifySignature checks a signature whose algorithm is named by alg.
 func verifySignature(pub crypto.PublicKey, alg asn1.ObjectIdentifier, h crypto.Hash, digest, signature []byte) error {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		if pub.N.BitLen() > maxRSABits {
-			return fmt.Errorf("an RSA key of %d bits is larger than the %d that are accepted", pub.N.BitLen(), maxRSABits)
-		}
 		want := map[crypto.Hash]asn1.ObjectIdentifier{
 			crypto.SHA1: oidRSASHA1, crypto.SHA256: oidRSASHA256, crypto.SHA384: oidRSASHA384, crypto.SHA512: oidRSASHA512,
 		}[h]
 		if !alg.Equal(oidRSA) && !alg.Equal(want) {
 			return fmt.Errorf("signature algorithm %v does not belong to an RSA key with %v", alg, h)
 		}
-		return rsa.VerifyPKCS1v15(pub, h, digest, signature)
 	case *ecdsa.PublicKey:
 		want, _, err := signatureAlgorithm(pub, h)
 		if err != nil {
@@ -163,6 +158,20 @@ func verifySignature(pub crypto.PublicKey, alg asn1.ObjectIdentifier, h crypto.H
 		if !alg.Equal(want) {
 			return fmt.Errorf("signature algorithm %v does not belong to an ECDSA key with %v", alg, h)
 		}
+	}
+	return VerifyDigest(pub, h, digest, signature)
+}
+
+// VerifyDigest checks a signature over a digest that was made with h: RSA with
+// the padding of PKCS #1 v1.5, or ECDSA in DER.
+func VerifyDigest(pub crypto.PublicKey, h crypto.Hash, digest, signature []byte) error {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		if pub.N.BitLen() > maxRSABits {
+			return fmt.Errorf("an RSA key of %d bits is larger than the %d that are accepted", pub.N.BitLen(), maxRSABits)
+		}
+		return rsa.VerifyPKCS1v15(pub, h, digest, signature)
+	case *ecdsa.PublicKey:
 		if !ecdsa.VerifyASN1(pub, digest, signature) {
 			return fmt.Errorf("ECDSA verification error")
 		}

@@ -57,16 +57,10 @@ func SignToken(info TSTInfo, signer crypto.Signer, chain []*x509.Certificate, ce
 	if err != nil {
 		return nil, err
 	}
-	h := crypto.SHA256.New()
-	h.Write(chain[0].Raw)
-	var ess cryptobyte.Builder
-	// SigningCertificateV2 with one ESSCertIDv2 whose hashAlgorithm is the
-	// DEFAULT, SHA-256, and therefore absent (RFC 5035, 4).
-	ess.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1OctetString(h.Sum(nil)) })
-		})
-	})
+	binding, err := SigningCertificate(chain[0])
+	if err != nil {
+		return nil, err
+	}
 	content := crypto.SHA256.New()
 	content.Write(tst)
 	m := Message{
@@ -74,7 +68,7 @@ func SignToken(info TSTInfo, signer crypto.Signer, chain []*x509.Certificate, ce
 		ContentType: OIDTSTInfo,
 		Digest:      content.Sum(nil),
 		Hash:        crypto.SHA256,
-		Attributes:  []Attribute{{OIDSigningCertV2, [][]byte{ess.BytesOrPanic()}}},
+		Attributes:  []Attribute{binding},
 	}
 	if m.Content, err = asn1.Marshal(tst); err != nil {
 		return nil, err
@@ -83,6 +77,23 @@ func SignToken(info TSTInfo, signer crypto.Signer, chain []*x509.Certificate, ce
 		m.Certificates = chain
 	}
 	return m.Sign(signer, chain[0], nil)
+}
+
+// SigningCertificate returns the attribute signing-certificate-v2, which binds a
+// signature to the certificate that it was made for: a SigningCertificateV2 with
+// one ESSCertIDv2, whose hashAlgorithm is the DEFAULT, SHA-256, and therefore
+// absent (RFC 5035, 4).
+func SigningCertificate(c *x509.Certificate) (Attribute, error) {
+	h := crypto.SHA256.New()
+	h.Write(c.Raw)
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1OctetString(h.Sum(nil)) })
+		})
+	})
+	value, err := b.Bytes()
+	return Attribute{OIDSigningCertV2, [][]byte{value}}, err
 }
 
 func (t TSTInfo) marshal() ([]byte, error) {
@@ -134,7 +145,10 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timestamp token: %w", err)
 	}
-	if err := checkSigningCert(&sd.Signers[0], signer); err != nil {
+	if len(sd.Signers[0].Attribute(OIDSigningCert))+len(sd.Signers[0].Attribute(OIDSigningCertV2)) == 0 {
+		return nil, &FormatError{"signing-certificate attribute", "absent"}
+	}
+	if err := CheckSigningCertificate(&sd.Signers[0], signer); err != nil {
 		return nil, err
 	}
 	if err := checkTimestampUsage(signer); err != nil {
@@ -223,17 +237,17 @@ func parseGenTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// checkSigningCert holds the signer's certificate against the digest of it
-// that the signature covers (RFC 3161, 2.4.1, with RFC 5816 for version 2).
-// Without this a token could be passed off as another certificate's with the
-// same key.
-func checkSigningCert(si *SignerInfo, signer *x509.Certificate) error {
+// CheckSigningCertificate holds the signer's certificate against the digest of
+// it that the signature covers (RFC 5035; for timestamps RFC 3161, 2.4.1, with
+// RFC 5816 for version 2), if there is one. Without it a signature could be
+// passed off as another certificate's with the same key.
+func CheckSigningCertificate(si *SignerInfo, signer *x509.Certificate) error {
 	bad := func(detail string) error { return &FormatError{"signing-certificate attribute", detail} }
 	value, hash := si.Attribute(OIDSigningCertV2), crypto.SHA256
 	v2 := value != nil
 	if !v2 {
 		if value = si.Attribute(OIDSigningCert); value == nil {
-			return bad("absent")
+			return nil
 		}
 		hash = crypto.SHA1
 	}
