@@ -260,6 +260,7 @@ func TestFlips(t *testing.T) {
 		{Authenticode{Description: "Notes"}, sample(t, "impbyord.exe"), nil},
 		{Authenticode{Description: "Notes"}, sample(t, "impbyord.exe"), []Rule{RuleChecksum}},
 		{Appended{}, writeFile(t, "tiny", tinyELF(), 0o755), nil},
+		{Section{}, writeFile(t, "tiny", tinyELF(), 0o755), nil},
 	} {
 		t.Run(fmt.Sprint(c.scheme.Name(), c.off), func(t *testing.T) {
 			t.Parallel()
@@ -304,10 +305,14 @@ func checksumOf(t *testing.T, b []byte) int {
 }
 
 func verifyBytes(t testing.TB, s Scheme, b []byte, trust Trust) (*Signature, error) {
-	if s.Name() == "appended" {
-		return verifyAppended(t.Context(), bytes.NewReader(b), int64(len(b)), trust)
+	verify := verifyPE
+	switch s.(type) {
+	case Appended:
+		verify = verifyAppended
+	case Section:
+		verify = verifySection
 	}
-	return verifyPE(t.Context(), bytes.NewReader(b), int64(len(b)), trust)
+	return verify(t.Context(), bytes.NewReader(b), int64(len(b)), trust)
 }
 
 func FuzzVerifyPE(f *testing.F) {
