@@ -171,7 +171,7 @@ func derFile(t testing.TB, c *x509.Certificate) string {
 
 // detachedSchemes are all that sign beside a file.
 func detachedSchemes() []Detached {
-	return []Detached{Verity{}, Verity{Hash: crypto.SHA512, Salt: []byte("salt")}, IMA{}, IMA{Verity: true, Hash: crypto.SHA512}, P7S{}, P7S{Hash: crypto.SHA384}}
+	return []Detached{Verity{}, Verity{Hash: crypto.SHA512, Salt: []byte("salt")}, IMA{}, IMA{Verity: true, Hash: crypto.SHA512}, P7S{}, P7S{Hash: crypto.SHA384}, Bundle{}}
 }
 
 // TestDetached holds what all detached schemes share: a good signature, one of

@@ -38,6 +38,24 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 	if err != nil {
 		return nil, fromCMS(err, 0)
 	}
+	sig, err := vouch(signer, si, sd.Certificates, trust, tokens)
+	if err != nil {
+		return nil, err
+	}
+	if trust.enforces(RuleCertificate) {
+		if sd.Extra+sd.Attributed > 0 {
+			return nil, fail(Malformed, RuleCertificate, 0, "%d bytes of revocation lists or unknown certificates, which nothing vouches for", sd.Extra+sd.Attributed)
+		}
+		if s := strangers(signer, sd.Certificates, sig.Chain, trust.Roots); len(s) > 0 {
+			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
+		}
+	}
+	return sig, nil
+}
+
+// vouch holds the certificate of a signature that verifies against trust, at the
+// time of the signature's timestamp or now.
+func vouch(signer *x509.Certificate, si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust, tokens []asn1.ObjectIdentifier) (*Signature, error) {
 	sig := &Signature{Signer: signer, Hash: si.Hash}
 	at := trust.now()
 	token, err := checkTimestamp(si, trust, tokens)
@@ -55,19 +73,11 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 	if err := checkKey(signer, trust); err != nil {
 		return nil, err
 	}
-	if sig.Chain, err = checkChain(signer, sd.Certificates, trust, at); err != nil {
+	if sig.Chain, err = checkChain(signer, embedded, trust, at); err != nil {
 		return nil, err
 	}
 	if token == nil && trust.enforces(RuleTimestamp) {
 		return nil, fail(Untrusted, RuleTimestamp, 0, "no RFC 3161 timestamp: the signature dies with its certificate; sign again with a timestamp server")
-	}
-	if trust.enforces(RuleCertificate) {
-		if sd.Extra+sd.Attributed > 0 {
-			return nil, fail(Malformed, RuleCertificate, 0, "%d bytes of revocation lists or unknown certificates, which nothing vouches for", sd.Extra+sd.Attributed)
-		}
-		if s := strangers(signer, sd.Certificates, sig.Chain, trust.Roots); len(s) > 0 {
-			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
-		}
 	}
 	return sig, nil
 }

@@ -317,3 +317,28 @@ func (t *Token) Chain(roots *x509.CertPool) ([]*x509.Certificate, error) {
 	}
 	return chains[0], nil
 }
+
+// TimestampResponse wraps a token in the TimeStampResp that an authority sends:
+//
+//	TimeStampResp ::= SEQUENCE { status PKIStatusInfo, timeStampToken ContentInfo OPTIONAL }
+//	PKIStatusInfo ::= SEQUENCE { status INTEGER, ... }   -- 0, granted
+func TimestampResponse(token []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Int64(0) })
+		b.AddBytes(token)
+	})
+	return b.Bytes()
+}
+
+// TokenOfResponse returns the token in a TimeStampResp that grants it.
+func TokenOfResponse(der []byte) ([]byte, error) {
+	s := cryptobyte.String(der)
+	var body, status, token cryptobyte.String
+	var granted int
+	if !s.ReadASN1(&body, casn1.SEQUENCE) || !s.Empty() || !body.ReadASN1(&status, casn1.SEQUENCE) || !status.ReadASN1Integer(&granted) || !status.Empty() ||
+		granted != 0 || !body.ReadASN1Element(&token, casn1.SEQUENCE) || !body.Empty() {
+		return nil, &FormatError{"TimeStampResp", "not a granted response with a token"}
+	}
+	return token, nil
+}
