@@ -95,22 +95,127 @@ type Signature struct {
 type Config struct {
 	Description string   `yaml:"description"` // shown by Windows in the elevation prompt
 	URL         string   `yaml:"url"`         // shown beside it
-	ELF         []string `yaml:"elf"`         // schemes for ELF files; empty means appended
+	Hash        string   `yaml:"hash"`        // sha256, sha384 or sha512; empty means sha256
+	ELF         []string `yaml:"elf"`         // schemes for ELF files: appended or section, then verity, ima or ima-verity; empty means appended
+	Files       []string `yaml:"files"`       // schemes for archives and packages: p7s, bundle
+	Sums        []string `yaml:"sums"`        // schemes for SHA256SUMS: p7s, bundle
 }
+
+// imaVerity is the name in a configuration of IMA signatures over the fs-verity
+// digest.
+const imaVerity = "ima-verity"
 
 // Validate reports what cannot be asked for.
 func (c Config) Validate() error {
-	for _, name := range c.ELF {
-		if name != (Appended{}).Name() {
-			return fmt.Errorf("sign.elf: unknown scheme %q: %q is the one there is", name, Appended{}.Name())
-		}
+	var errs []error
+	if _, err := c.hash(); err != nil {
+		errs = append(errs, err)
 	}
-	if len(c.ELF) > 1 {
-		return errors.New("sign.elf: the same scheme twice")
-	}
+	errs = append(errs, c.validateELF(), validateFiles("sign.files", c.Files), validateFiles("sign.sums", c.Sums))
 	for _, r := range c.URL {
 		if r > 0x7e || r < 0x21 {
-			return fmt.Errorf("sign.url: %q holds a character that an IA5String URL cannot", c.URL)
+			errs = append(errs, fmt.Errorf("sign.url: %q holds a character that an IA5String URL cannot", c.URL))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) hash() (crypto.Hash, error) {
+	switch c.Hash {
+	case "", "sha256":
+		return crypto.SHA256, nil
+	case "sha384":
+		return crypto.SHA384, nil
+	case "sha512":
+		return crypto.SHA512, nil
+	}
+	return 0, fmt.Errorf("sign.hash: %q is none of sha256, sha384, sha512", c.Hash)
+}
+
+// validateELF demands one scheme that a program carries in itself, and what goes
+// together with it. What stands beside a program is made last, over the result.
+func (c Config) validateELF() error {
+	if len(c.ELF) == 0 {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, name := range c.ELF {
+		switch name {
+		case Appended{}.Name(), Section{}.Name(), Verity{}.Name(), IMA{}.Name(), imaVerity:
+		default:
+			return fmt.Errorf("sign.elf: unknown scheme %q: there are appended, section, verity, ima and ima-verity", name)
+		}
+		if seen[name] {
+			return fmt.Errorf("sign.elf: %s twice", name)
+		}
+		seen[name] = true
+	}
+	switch {
+	case seen["appended"] && seen["section"]:
+		return errors.New("sign.elf: appended and section do not go together: each would be the last thing in the file; name one")
+	case !seen["appended"] && !seen["section"]:
+		return errors.New("sign.elf: name appended or section too: the program is to carry its signature, whatever stands beside it")
+	case seen["ima"] && seen[imaVerity]:
+		return errors.New("sign.elf: ima and ima-verity do not go together: a file has one security.ima; name one")
+	case (seen["verity"] || seen[imaVerity]) && c.Hash == "sha384":
+		return errors.New("sign.elf: fs-verity has SHA-256 and SHA-512: choose another sign.hash, or leave verity out")
+	}
+	return nil
+}
+
+func validateFiles(key string, names []string) error {
+	for i, name := range names {
+		if name != (P7S{}).Name() && name != (Bundle{}).Name() {
+			return fmt.Errorf("%s: unknown scheme %q: there are p7s and bundle", key, name)
+		}
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("%s: %s twice", key, name)
+		}
+	}
+	return nil
+}
+
+// BesideELF returns the schemes that sign an ELF file beside it, in the order in
+// which they are made, after the one that is in it.
+func (c Config) BesideELF() []Detached {
+	h, _ := c.hash() // Validate has looked
+	var schemes []Detached
+	if slices.Contains(c.ELF, Verity{}.Name()) {
+		schemes = append(schemes, Verity{Hash: h})
+	}
+	if slices.Contains(c.ELF, IMA{}.Name()) {
+		schemes = append(schemes, IMA{Hash: h})
+	}
+	if slices.Contains(c.ELF, imaVerity) {
+		schemes = append(schemes, IMA{Hash: h, Verity: true})
+	}
+	return schemes
+}
+
+// BesideFiles returns the schemes for archives and packages.
+func (c Config) BesideFiles() []Detached { return c.beside(c.Files) }
+
+// BesideSums returns the schemes for SHA256SUMS.
+func (c Config) BesideSums() []Detached { return c.beside(c.Sums) }
+
+func (c Config) beside(names []string) []Detached {
+	h, _ := c.hash()
+	var schemes []Detached
+	for _, d := range []Detached{P7S{Hash: h}, Bundle{}} {
+		if slices.Contains(names, d.Name()) {
+			schemes = append(schemes, d)
+		}
+	}
+	return schemes
+}
+
+// DetachedByName returns the scheme that verifies what a scheme of that name
+// signed; nil for an unknown name.
+func DetachedByName(name string) Detached {
+	for _, d := range []Detached{Verity{}, IMA{}, P7S{}, Bundle{}} {
+		if d.Name() == name {
+			return d
 		}
 	}
 	return nil
@@ -122,6 +227,10 @@ func (c Config) Validate() error {
 func (c Config) For(file string) (Scheme, error) { return c.maker(file) }
 
 func (c Config) maker(file string) (maker, error) {
+	h, err := c.hash()
+	if err != nil {
+		return nil, err
+	}
 	f, _, err := openRegular(file)
 	if err != nil {
 		return nil, err
@@ -133,12 +242,18 @@ func (c Config) maker(file string) (maker, error) {
 	case err != nil && err != io.EOF:
 		return nil, err
 	case n >= 2 && string(magic[:2]) == "MZ":
-		return Authenticode{Description: c.Description, URL: c.URL}, nil
+		return Authenticode{Description: c.Description, URL: c.URL, Hash: h}, nil
+	case n == 4 && string(magic[:]) == "\x7fELF" && slices.Contains(c.ELF, Section{}.Name()):
+		return Section{Hash: h}, nil
 	case n == 4 && string(magic[:]) == "\x7fELF":
-		return Appended{}, nil
+		return Appended{Hash: h}, nil
 	}
 	if info, err := f.Stat(); err == nil && isSubject(file, f, info.Size()) {
-		return SIP{Description: c.Description, URL: c.URL}, nil
+		s := SIP{Description: c.Description, URL: c.URL}
+		if c.Hash != "" {
+			s.Hash = h
+		}
+		return s, nil
 	}
 	return nil, &Error{Kind: Unsupported, File: file, Rule: RuleFormat,
 		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (starts with 0x7f ELF), nor an MSI, CAB, CAT, MSIX or PowerShell file: its first bytes are %q; sign the executable itself, not what it is packed in", magic[:n])}
@@ -154,8 +269,12 @@ func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Tim
 	if err != nil {
 		return nil, false, err
 	}
+	h, err := c.hash()
+	if err != nil {
+		return nil, false, err
+	}
 	old, err := scheme.Verify(ctx, file, trust)
-	if err == nil && old.Signer.Equal(k.Leaf()) && old.Hash == crypto.SHA256 && old.Time.IsZero() == (ts == nil) {
+	if err == nil && old.Signer.Equal(k.Leaf()) && (old.Hash == h || c.Hash == "" && old.Hash.Size() > h.Size()) && old.Time.IsZero() == (ts == nil) {
 		if a, ok := scheme.(Authenticode); !ok || a.Description == old.Description && a.URL == old.URL {
 			return old, false, nil
 		}

@@ -38,6 +38,9 @@ func (e *MissingError) Error() string {
 	if e.Header != "" {
 		what = "found, but not /" + e.Header
 	}
+	if e.Tool.Module != "" {
+		return fmt.Sprintf("%s: %s (go install %s)", e.Tool.Name, what, e.Tool.Module)
+	}
 	return fmt.Sprintf("%s: %s (apt package %s)", e.Tool.Name, what, strings.Join(e.Tool.Packages, ", "))
 }
 
@@ -77,6 +80,9 @@ func (s system) look(tools []Tool) []Found {
 	found := make([]Found, len(tools))
 	for i, t := range tools {
 		f := Found{Tool: t, Path: s.lookFor(dirs, t.Programs)}
+		if f.Path == "" && t.Module != "" && s.cache != "" {
+			f.Path = lookIn([]string{s.toolDir(t)}, t.Programs)
+		}
 		if f.Path == "" {
 			f.Path = lookIn(dirs, t.Older)
 			f.Old = f.Path != "" && !llvmIsNew(f.Path)

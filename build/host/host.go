@@ -28,6 +28,7 @@ type Tool struct {
 	Fedora   []string // packages of Fedora
 	Arch     []string // packages of Arch Linux
 	Brew     []string // formulas of Homebrew
+	Module   string   // PATH@VERSION of a Go program that no distribution packages: BuildTools builds it
 	Purpose  string   // what lacks without it
 	Required bool     // nothing works without it; the stages do without any other, and say what they could not do
 	Version  []string // arguments that print the version; nil: it has none
@@ -87,6 +88,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "the fs-verity makers' own signer, with which tests compare byte by byte", Version: version},
 		Tool{Name: "evmctl", Programs: []string{"evmctl"}, Packages: []string{"ima-evm-utils"}, Fedora: []string{"ima-evm-utils"},
 			Purpose: "a second judge of IMA signatures", Version: version},
+		Tool{Name: "cosign", Programs: []string{"cosign"}, Module: "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2", Arch: []string{"cosign"}, Brew: []string{"cosign"},
+			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
 		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
 			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
 			Purpose: "the kernel's own signer, with which tests compare byte by byte"},
@@ -116,13 +119,19 @@ type system struct {
 	goos, goarch string
 	root         fs.FS    // of "/"
 	environ      []string // of this process
+	cache        string   // folder of the user's caches; empty: there is none
 	euid         int
 	terminal     bool // somebody can type a password
 }
 
 func here() system {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = ""
+	}
 	return system{
-		goos: runtime.GOOS, goarch: runtime.GOARCH, root: os.DirFS("/"), environ: os.Environ(),
+		cache: cache,
+		goos:  runtime.GOOS, goarch: runtime.GOARCH, root: os.DirFS("/"), environ: os.Environ(),
 		euid: os.Geteuid(), terminal: stdinIsTerminal(),
 	}
 }

@@ -51,6 +51,7 @@ func wait(ctx context.Context, d time.Duration) error {
 type sleeper = func(context.Context, time.Duration) error
 
 func (s system) setup(ctx context.Context, out io.Writer, tools []Tool, sleep sleeper) error {
+	tools = slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return t.Module != "" }) // BuildTools is for those
 	found := s.look(tools)
 	var missing []Tool
 	absent := false

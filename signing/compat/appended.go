@@ -72,24 +72,31 @@ func (j cmsJudge) verify(ctx context.Context, file string, trust Trust) error {
 		return fmt.Errorf("cutting %s: %w", file, err)
 	}
 
+	// The content is piped: it may be large, and the file system of the
+	// temporary folder small.
+	return j.judge(ctx, p.cms, io.NewSectionReader(f, 0, p.content), trust)
+}
+
+// judge has openssl verify a detached CMS over a content, and its timestamps.
+func (j cmsJudge) judge(ctx context.Context, cms []byte, content io.Reader, trust Trust) error {
 	dir, err := os.MkdirTemp("", "hallmark-openssl-*")
 	if err != nil {
 		return fmt.Errorf("making a folder for the signature: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	sig := filepath.Join(dir, "signature.der")
-	if err := os.WriteFile(sig, p.cms, 0o600); err != nil {
+	if err := os.WriteFile(sig, cms, 0o600); err != nil {
 		return fmt.Errorf("writing the signature: %w", err)
 	}
 
 	// Where our look at the structure fails, openssl has the word: its refusal
 	// is one. Its acceptance is none, for there may be a timestamp unseen.
-	var unread error
-	if p.signers, unread = readSigners(p.cms); unread != nil {
-		p.signers = nil
+	signers, unread := readSigners(cms)
+	if unread != nil {
+		signers = nil
 	}
 	var stamps []time.Time
-	for i, s := range p.signers {
+	for i, s := range signers {
 		if s.token == nil {
 			continue
 		}
@@ -100,13 +107,10 @@ func (j cmsJudge) verify(ctx context.Context, file string, trust Trust) error {
 		stamps = append(stamps, stamp)
 	}
 	var at time.Time
-	if len(stamps) == len(p.signers) {
+	if len(stamps) == len(signers) {
 		at = latest(stamps)
 	}
 
-	// The content is piped: it may be large, and the file system of the
-	// temporary folder small.
-	content := io.NewSectionReader(f, 0, p.content)
 	a, err := j.run(ctx, "", content, cmsArgs(sig, "/dev/stdin", trust, at)...)
 	if err != nil {
 		return err

@@ -66,14 +66,15 @@ import (
 
 // Trust names the certificates under which a judge verifies.
 type Trust struct {
-	CAFile  string `json:"caFile,omitempty"`  // PEM, ends of the signers' chains; empty = the system's
-	TSAFile string `json:"tsaFile,omitempty"` // PEM, ends of the timestamp authorities' chains; empty = the system's
+	CAFile     string `json:"caFile,omitempty"`     // PEM, ends of the signers' chains; empty = the system's
+	TSAFile    string `json:"tsaFile,omitempty"`    // PEM, ends of the timestamp authorities' chains; empty = the system's
+	SignerFile string `json:"signerFile,omitempty"` // PEM, the signer's certificate and those above it, for signatures that hold none
 }
 
 // check tells an unusable trust file from a signature that is not trusted:
 // osslsigncode reports both as a failed verification.
 func (t Trust) check() error {
-	for _, file := range []string{t.CAFile, t.TSAFile} {
+	for _, file := range []string{t.CAFile, t.TSAFile, t.SignerFile} {
 		if file == "" {
 			continue
 		}
@@ -107,6 +108,10 @@ const (
 	Authenticode = "authenticode" // PE files, embedded
 	Appended     = "appended"     // any file, "~Module signature appended~"
 	Sums         = "sums"         // a SHA256SUMS file and the files it lists
+	P7S          = "p7s"          // any file, detached CMS beside it, FILE.p7s
+	Bundle       = "bundle"       // any file, sigstore bundle beside it, FILE.sigstore.json
+	Verity       = "verity"       // any file, CMS over its fs-verity digest beside it, FILE.verity.p7s
+	IMA          = "ima"          // any file, value of security.ima beside it, FILE.sig
 )
 
 // Want is what is expected of a judge.
@@ -204,7 +209,7 @@ type Judge struct {
 
 // Judges returns the judges of this package, in a fixed order.
 func Judges() []Judge {
-	return []Judge{osslsigncode(), sbverify(), opensslCMS(), sha256sum()}
+	return []Judge{osslsigncode(), sbverify(), opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign()}
 }
 
 // RefusalError is a verdict: the judge has refused the file.

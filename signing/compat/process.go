@@ -35,6 +35,7 @@ type program struct {
 	pkg     string         // Debian package
 	version []string       // arguments that print the version
 	match   *regexp.Regexp // its first group is the version
+	built   string         // folder below hallmark/tools in the user's cache folder where `mage setup` builds it; empty: PATH alone has it
 }
 
 // answer is what a program said.
@@ -45,6 +46,9 @@ type answer struct {
 
 func (p program) key() (Key, error) {
 	path, err := exec.LookPath(p.name)
+	if cache, cacheErr := os.UserCacheDir(); err != nil && p.built != "" && cacheErr == nil {
+		path, err = exec.LookPath(filepath.Join(cache, "hallmark", "tools", p.built, p.name))
+	}
 	if err != nil {
 		return Key{}, &MissingError{Tool: p.name, Package: p.pkg}
 	}

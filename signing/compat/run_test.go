@@ -20,7 +20,7 @@ import (
 func fake(t *testing.T, script string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, name := range []string{"osslsigncode", "sbverify", "openssl", "sha256sum"} {
+	for _, name := range []string{"osslsigncode", "sbverify", "openssl", "sha256sum", "fsverity", "evmctl", "cosign"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nDIR="+quote(dir)+"\n"+script), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -35,6 +35,9 @@ const versions = `case "$0 $*" in
 *sbverify" "--version) echo "sbverify 0.9.4"; exit;;
 *openssl" "version) echo "OpenSSL 3.0.13 30 Jan 2024"; exit;;
 *sha256sum" "--version) echo "sha256sum (GNU coreutils) 9.1"; exit;;
+*fsverity" "--version) echo "fsverity v1.5"; exit;;
+*evmctl" "--version) echo "evmctl 1.4"; exit;;
+*cosign" "version) echo "GitVersion:    v2.6.2"; exit;;
 esac
 `
 
@@ -46,8 +49,13 @@ func everyScheme(t *testing.T, want Want) []Case {
 	if err := os.WriteFile(file, appendSignature([]byte("content"), []byte("signature")), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for suffix, signature := range map[string]string{suffixP7S: "signature", suffixVerity: "signature", suffixBundle: "{}", suffixIMA: "\x03\x02\x04signature"} {
+		if err := os.WriteFile(file+suffix, []byte(signature), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var cases []Case
-	for _, scheme := range []string{Authenticode, Appended, Sums} {
+	for _, scheme := range []string{Authenticode, Appended, Sums, P7S, Verity, IMA, Bundle} {
 		cases = append(cases, Case{File: file, Name: scheme, Scheme: scheme, Want: want})
 	}
 	return cases
@@ -55,6 +63,9 @@ func everyScheme(t *testing.T, want Want) []Case {
 
 // A judge that gives no verdict fails, whatever was expected of it.
 func TestNoVerdict(t *testing.T) {
+	trust := Trust{CAFile: newWorld(t).path("root.pem")}
+	trust.SignerFile = trust.CAFile
+	trust.TSAFile = trust.CAFile
 	for name, test := range map[string]struct {
 		script string
 		got    string // beginning of Got
@@ -84,7 +95,7 @@ func TestNoVerdict(t *testing.T) {
 				if strings.Contains(test.got, "time limit") {
 					limit = 2 * time.Second
 				}
-				results := run(t.Context(), Judges(), everyScheme(t, want), Trust{}, 8, limit)
+				results := run(t.Context(), Judges(), everyScheme(t, want), trust, 8, limit)
 				if len(results) != len(Judges()) {
 					t.Errorf("%d results", len(results))
 				}
@@ -125,11 +136,16 @@ func alive(pid string) bool {
 
 func TestAbsent(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	want := []string{
 		"osslsigncode is not installed (apt package osslsigncode)",
 		"sbverify is not installed (apt package sbsigntool)",
 		"openssl is not installed (apt package openssl)",
 		"sha256sum is not installed (apt package coreutils)",
+		"openssl is not installed (apt package openssl)",
+		"fsverity is not installed (apt package fsverity)",
+		"evmctl is not installed (apt package ima-evm-utils)",
+		"cosign is not installed (apt package none: `mage setup` builds it)",
 	}
 	for i, r := range Run(t.Context(), Judges(), everyScheme(t, Accept), Trust{}, 1) {
 		if r.Status != Skip || r.Reason != want[i] || r.Got != "" {
@@ -163,7 +179,7 @@ func TestEnvironment(t *testing.T) {
 // FindKey tells an upgraded program from the old one without running it.
 func TestFindKey(t *testing.T) {
 	dir := fake(t, "touch $DIR/ran; exit 1")
-	for _, j := range Judges() {
+	for i, j := range Judges() {
 		before := must(j.FindKey())(t)
 		if again := must(j.FindKey())(t); again.String() != before.String() {
 			t.Errorf("%s: %v, then %v", j.Name, before, again)
@@ -171,7 +187,7 @@ func TestFindKey(t *testing.T) {
 		if filepath.Dir(before.Path) != dir {
 			t.Errorf("%s: found at %s", j.Name, before.Path)
 		}
-		if err := os.Chtimes(before.Path, time.Time{}, time.Unix(1e9, 0)); err != nil {
+		if err := os.Chtimes(before.Path, time.Time{}, time.Unix(1e9+int64(i), 0)); err != nil {
 			t.Fatal(err)
 		}
 		if after := must(j.FindKey())(t); after.String() == before.String() {

@@ -126,6 +126,9 @@ func (c *Config) fill() {
 	if c.Dist == "" {
 		c.Dist = "dist"
 	}
+	if c.Sign.Sums == nil { // as opposed to []
+		c.Sign.Sums = []string{signing.P7S{}.Name()}
+	}
 }
 
 // check adds what is wrong with the values themselves.

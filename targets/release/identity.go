@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
@@ -24,6 +25,10 @@ import (
 const (
 	trustCA  = "trust/ca.pem"
 	trustTSA = "trust/tsa.pem"
+
+	// For schemes whose signatures hold no chain.
+	trustSigner = "trust/signer.pem"        // the signer's certificate and those between it and the root
+	trustRoot   = "trust/trusted_root.json" // for cosign: the same with both roots
 )
 
 // signer is an opened identity with all that a signature of it depends on.
@@ -41,6 +46,9 @@ type anchors struct {
 	caFile, tsaFile   string // where they come from; empty: from the identity, so they are in no file yet
 	shipCA, shipTSA   bool   // put them into the dist folder
 	caRoots, tsaRoots *x509.CertPool
+	signer            []byte // PEM; empty: no scheme needs it
+	signerFile        string // empty: it is in no file yet
+	known             []*x509.Certificate
 }
 
 // openSigner opens the identity, and what will stamp and verify its
@@ -73,6 +81,9 @@ func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer,
 	}
 	if s.anchors, err = openAnchors(c, o, k, tsaKey); err != nil {
 		return nil, err
+	}
+	if c.shipsSigner() {
+		s.anchors.setSigner(k.Chain)
 	}
 	if tsaKey != nil {
 		s.stamps = tsa.Local{Server: &tsa.Server{Key: tsaKey}}
@@ -206,7 +217,38 @@ func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
 	if a.tsaFile, a.tsa, err = pick(c.Trust.TSA, "trust.tsa", trustTSA); err != nil {
 		return a, err
 	}
+	if w.prev.Entry(trustSigner) != nil {
+		if a.signerFile, a.signer, err = pick("", "trust", trustSigner); err != nil {
+			return a, err
+		}
+		if a.known, err = parsePEM(a.signer); err != nil {
+			return a, fmt.Errorf("%s: %w", trustSigner, err)
+		}
+	}
 	return a.pools()
+}
+
+// setSigner takes what of the identity's chain verifiers must be given: all but
+// the root.
+func (a *anchors) setSigner(chain []*x509.Certificate) {
+	for _, c := range chain {
+		if !selfSigned(c) {
+			a.known = append(a.known, c)
+			a.signer = append(a.signer, encodePEM(c)...)
+		}
+	}
+}
+
+func parsePEM(data []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+	return certs, nil
 }
 
 func (a anchors) pools() (anchors, error) {
@@ -221,26 +263,26 @@ func (a anchors) pools() (anchors, error) {
 }
 
 func (a anchors) trust() signing.Trust {
-	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots}
+	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known}
 }
 
 // key is the digest of the certificates.
 func (a anchors) key() string {
 	d := newDigest("anchors 1")
-	d.add(string(a.ca), string(a.tsa))
+	d.add(string(a.ca), string(a.tsa), string(a.signer))
 	return d.sum()
 }
 
 // files gives the anchors to foreign programs: those that are in no file yet
 // are written to the scratch folder.
 func (a anchors) files(w *workspace) (compat.Trust, error) {
-	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile}
+	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile, SignerFile: a.signerFile}
 	for _, f := range []struct {
 		path *string
 		data []byte
 		name string
-	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}} {
-		if *f.path != "" {
+	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}, {&t.SignerFile, a.signer, "anchors/signer.pem"}} {
+		if *f.path != "" || len(f.data) == 0 {
 			continue
 		}
 		file, err := w.scratch(f.name)
@@ -258,11 +300,15 @@ func (a anchors) files(w *workspace) (compat.Trust, error) {
 // ship stages the certificates that go into the dist folder.
 func (a anchors) ship(w *workspace) ([]Entry, error) {
 	var entries []Entry
+	root, err := a.trustedRoot()
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range []struct {
 		path string
 		data []byte
 		ship bool
-	}{{trustCA, a.ca, a.shipCA}, {trustTSA, a.tsa, a.shipTSA}} {
+	}{{trustCA, a.ca, a.shipCA}, {trustTSA, a.tsa, a.shipTSA}, {trustSigner, a.signer, len(a.signer) > 0}, {trustRoot, root, len(root) > 0}} {
 		if !f.ship {
 			continue
 		}
@@ -279,6 +325,29 @@ func (a anchors) ship(w *workspace) ([]Entry, error) {
 		entries = append(entries, e)
 	}
 	return entries, nil
+}
+
+// trustedRoot is what cosign is given: nothing if no scheme needs it, or if the
+// timestamps are trusted by way of the system's certificates.
+func (a anchors) trustedRoot() ([]byte, error) {
+	if len(a.signer) == 0 || !a.shipTSA {
+		return nil, nil
+	}
+	ca, err := parsePEM(a.ca)
+	if err != nil {
+		return nil, err
+	}
+	stamps, err := parsePEM(a.tsa)
+	if err != nil {
+		return nil, err
+	}
+	chains := func(roots, between []*x509.Certificate) (chains [][]*x509.Certificate) {
+		for _, r := range roots {
+			chains = append(chains, append(slices.Clone(between), r))
+		}
+		return chains
+	}
+	return signing.TrustedRoot(chains(ca, a.known[1:]), chains(stamps, nil))
 }
 
 func selfSigned(c *x509.Certificate) bool {

@@ -58,9 +58,12 @@ func (e *VerdictError) Error() string {
 // keyFor is the digest of everything that verdicts about an artifact depend
 // on: the file, the trusted certificates, and the judges' programs, which are
 // told from others without being run.
-func (c *court) keyFor(e Entry) string {
+func (c *court) keyFor(e Entry, all []Entry) string {
 	d := newDigest("judge 1")
 	d.add(c.own, e.SHA256, e.Mode, c.anchors.key())
+	if i := slices.IndexFunc(all, func(o Entry) bool { return o.Path == e.Of }); i >= 0 {
+		d.add(all[i].SHA256)
+	}
 	if s := schemeOf(e); s != "" {
 		for _, j := range c.judges {
 			if j.Scheme != s {
@@ -102,7 +105,7 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 		if e.Kind == KindTrust && (!c.again || w.reusable(e.Path) != nil) {
 			continue // nothing to judge, but that it is what the manifest lists
 		}
-		e.JudgeKey = c.keyFor(*e)
+		e.JudgeKey = c.keyFor(*e, entries)
 		if old := w.reusable(e.Path); !c.again && old != nil && old.JudgeKey == e.JudgeKey {
 			if results := resultsOf(w.prev, e.Path); passed(results) {
 				known[e.Path] = results
@@ -217,6 +220,13 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 			}
 			file = filepath.Join(dir, filepath.FromSlash(e.Path))
 		}
+		if e.Kind == KindSignature {
+			dir, err := w.view([]string{e.Of, e.Path})
+			if err != nil {
+				return nil, err
+			}
+			file = filepath.Join(dir, filepath.FromSlash(e.Of))
+		}
 		cases = append(cases, compat.Case{File: file, Name: e.Path, Scheme: scheme, Want: compat.Accept})
 	}
 	if len(cases) == 0 {
@@ -236,11 +246,15 @@ func (c *court) command(r compat.Result, used compat.Trust) string {
 	if i < 0 || c.judges[i].Command == nil || r.Command == "" {
 		return ""
 	}
-	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA}
+	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA, SignerFile: trustSigner}
 	if !c.anchors.shipTSA && c.anchors.tsaFile != "" && filepath.IsAbs(used.TSAFile) && path.Base(used.TSAFile) != path.Base(trustTSA) {
 		trust.TSAFile = used.TSAFile
 	}
-	return c.judges[i].Command(filepath.FromSlash(r.Case), trust)
+	file := r.Case
+	if d := signing.DetachedByName(r.Scheme); d != nil {
+		file = strings.TrimSuffix(file, d.Suffix())
+	}
+	return c.judges[i].Command(filepath.FromSlash(file), trust)
 }
 
 // ask is our own judgement of one artifact, and its exit code.
@@ -275,6 +289,15 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 			}
 			return refuse(exitCode(err), err)
 		}
+	case KindSignature:
+		r.Scheme = schemeOf(e)
+		if _, err := signing.DetachedByName(r.Scheme).Verify(ctx, w.file(e.Of), w.file(e.Path), c.anchors.trust()); err != nil {
+			var s *signing.Error
+			if errors.As(err, &s) {
+				s.File = ""
+			}
+			return refuse(exitCode(err), err)
+		}
 	case KindArchive, KindPackage:
 		r.Scheme = schemeContents
 		contents, err := e.Contents, error(nil)
@@ -301,12 +324,13 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 	return r, 0
 }
 
-// membersOf finds the binaries that an archive or package is made of: those
-// whose folder its name ends with.
+// membersOf finds the binaries that an archive or package is made of, and their
+// signatures: those whose folder its name ends with.
 func membersOf(e Entry, all []Entry) []Entry {
 	var members []Entry
 	for _, b := range all {
-		if b.Kind == KindBinary && strings.Contains(e.Path, "_"+path.Base(path.Dir(b.Path))+".") {
+		ofBinary := b.Kind == KindBinary || b.Kind == KindSignature && path.Dir(b.Path) != "."
+		if ofBinary && strings.Contains(e.Path, "_"+path.Base(path.Dir(b.Path))+".") {
 			members = append(members, b)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -76,12 +77,15 @@ const (
 	KindPackage Kind = "package" // deb, rpm, apk, archlinux
 	KindSums    Kind = "sums"
 	KindTrust   Kind = "trust" // certificates for those who verify
+
+	KindSignature Kind = "signature" // of another artifact, beside it
 )
 
 // Entry is one file of the dist folder.
 type Entry struct {
 	Path      string     `json:"path"` // relative to the dist folder, with slashes
 	Kind      Kind       `json:"kind"`
+	Of        string     `json:"of,omitempty"` // path of what a signature signs
 	Program   string     `json:"program,omitempty"`
 	Platform  string     `json:"platform,omitempty"`
 	Toolchain string     `json:"toolchain,omitempty"`
@@ -210,6 +214,9 @@ func parseManifest(data []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("artifact %q twice", e.Path)
 		}
 		seen[e.Path] = true
+		if e.Kind == KindSignature && (e.Signature == nil || signing.DetachedByName(e.Signature.Scheme) == nil) {
+			return nil, fmt.Errorf("artifact %q is a signature of no known scheme", e.Path)
+		}
 		if _, err := parseMode(e.Mode); err != nil {
 			return nil, fmt.Errorf("artifact %q: %w", e.Path, err)
 		}

@@ -79,22 +79,45 @@ func nothingBuilt(c *Config) error {
 	return usage("%s holds nothing that was built: run `mage build` or `mage release` first", c.Dist)
 }
 
-// ship packs signed programs and lists all checksums.
-func ship(ctx context.Context, c *Config, k *packer, signed, anchors []Entry, w *workspace, p *Progress) ([]Entry, error) {
-	parcels, err := planParcels(c.Name, k.version, c.Shipping.Packages, signed)
+// content is what a release is packed from.
+type content struct {
+	signed  []Entry // programs
+	beside  []Entry // the signatures beside them
+	anchors []Entry // certificates for those who verify
+}
+
+// ship packs signed programs, lists all checksums, and signs both as far as the
+// configuration says; s may be nil if it says nothing.
+func ship(ctx context.Context, c *Config, k *packer, s *signer, from content, w *workspace, p *Progress) ([]Entry, error) {
+	parcels, err := planParcels(c.Name, k.version, c.Shipping.Packages, from.signed)
 	if err != nil {
 		return nil, err
+	}
+	for i := range parcels {
+		parcels[i].take(from.beside)
 	}
 	packed, err := packAll(ctx, k, parcels, w, p)
 	if err != nil {
 		return nil, err
 	}
-	entries := slices.Concat(signed, anchors, packed)
+	entries := slices.Concat(from.signed, from.beside, from.anchors, packed)
+	if s != nil {
+		beside, err := signBeside(ctx, s, packed, w, p)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, beside...)
+	}
 	sums, err := sumsOf(ctx, entries, w)
 	if err != nil {
 		return nil, err
 	}
-	return append(entries, sums), nil
+	entries = append(entries, sums)
+	if s == nil {
+		return entries, nil
+	}
+	beside, err := signBeside(ctx, s, []Entry{sums}, w, p)
+	return append(entries, beside...), err
 }
 
 // planned returns what is known of the binaries before they are compiled.
@@ -107,13 +130,17 @@ func planned(plan []target) []Entry {
 }
 
 // outputs lists the paths that a release will need.
-func outputs(plan []target, parcels []parcel) []string {
-	paths := []string{trustCA, trustTSA, sumsFile}
+func outputs(c *Config, plan []target, parcels []parcel) []string {
+	entries := []Entry{{Path: trustCA}, {Path: trustTSA}, {Path: trustSigner}, {Path: trustRoot}, {Path: sumsFile, Kind: KindSums}}
 	for _, t := range plan {
-		paths = append(paths, t.Rel())
+		entries = append(entries, Entry{Path: t.Rel(), Kind: KindBinary, Platform: t.Platform.String()})
 	}
 	for _, p := range parcels {
-		paths = append(paths, p.path)
+		entries = append(entries, Entry{Path: p.path, Kind: p.kind})
+	}
+	var paths []string
+	for _, e := range entries {
+		paths = append(append(paths, e.Path), besidePaths(c.Sign, e)...)
 	}
 	return paths
 }

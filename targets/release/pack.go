@@ -32,6 +32,16 @@ type parcel struct {
 	format   string
 	platform build.Platform
 	bins     []Entry
+	beside   []Entry // signatures of bins
+}
+
+// take gives a parcel those of the signatures that are of its programs.
+func (p *parcel) take(beside []Entry) {
+	for _, e := range beside {
+		if slices.ContainsFunc(p.bins, func(b Entry) bool { return b.Path == e.Of }) {
+			p.beside = append(p.beside, e)
+		}
+	}
 }
 
 // planParcels decides which formats each folder of binaries is packed in: zip
@@ -211,7 +221,7 @@ func packAll(ctx context.Context, k *packer, parcels []parcel, w *workspace, p *
 func (k *packer) keyFor(p parcel) string {
 	d := newDigest("parcel 1")
 	d.add(k.digest, p.path, p.format)
-	for _, e := range p.bins {
+	for _, e := range slices.Concat(p.bins, p.beside) {
 		d.add(e.Path, e.Mode, e.SHA256)
 	}
 	return d.sum()
@@ -226,6 +236,14 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 			return e, err
 		}
 		files = append(files, dist.File{Name: path.Base(b.Path), Path: w.file(b.Path), Mode: mode})
+	}
+	for _, b := range p.beside {
+		name := path.Base(b.Path)
+		if p.kind == KindPackage {
+			// Not with the documentation, which many machines leave out.
+			name = "/usr/lib/" + k.name + "/" + name
+		}
+		files = append(files, dist.File{Name: name, Path: w.file(b.Path), Mode: 0o644})
 	}
 	dst, err := w.create(p.path)
 	if err != nil {
@@ -251,7 +269,7 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 	if e.Contents, err = unpack(ctx, dst); err != nil {
 		return e, err
 	}
-	return e, errors.Join(k.carriesExtra(e), carries(e, p.bins))
+	return e, errors.Join(k.carriesExtra(e), carries(e, slices.Concat(p.bins, p.beside)))
 }
 
 // goArch is the architecture as package dist takes it: arm with its version.
@@ -280,7 +298,7 @@ func unpack(ctx context.Context, file string) ([]Content, error) {
 }
 
 // carries checks that a parcel holds every binary as it was signed, and that
-// it can be executed. Packagers strip, and a stripped program has lost its
+// it can be executed, and every signature. Packagers strip, and a stripped program has lost its
 // signature.
 func carries(e Entry, bins []Entry) error {
 	var errs []error
@@ -290,6 +308,9 @@ func carries(e Entry, bins []Entry) error {
 		})
 		if i < 0 {
 			errs = append(errs, fmt.Errorf("%s is not in it as it was signed", b.Path))
+			continue
+		}
+		if b.Kind == KindSignature {
 			continue
 		}
 		if m, err := parseMode(e.Contents[i].Mode); err != nil || m&0o111 != 0o111 {

@@ -67,7 +67,7 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := w.own(outputs(plan, parcels)); err != nil {
+	if err := w.own(outputs(c, plan, parcels)); err != nil {
 		return err
 	}
 	if err := w.begin(); err != nil {
@@ -85,13 +85,17 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	beside, err := signBeside(ctx, s, signed, w, o.Progress)
+	if err != nil {
+		return err
+	}
 	anchors, err := s.anchors.ship(w)
 	if err != nil {
 		return err
 	}
 	t.lap("sign")
 
-	entries, err := ship(ctx, c, packs, signed, anchors, w, o.Progress)
+	entries, err := ship(ctx, c, packs, s, content{signed, beside, anchors}, w, o.Progress)
 	if err != nil {
 		return err
 	}
@@ -130,7 +134,7 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := w.own(outputs(plan, nil)); err != nil {
+	if err := w.own(outputs(c, plan, nil)); err != nil {
 		return err
 	}
 	if err := w.begin(); err != nil {
@@ -180,11 +184,15 @@ func signBuilt(ctx context.Context, c *Config, o Options) error {
 			return err
 		}
 	}
+	beside, err := signBeside(ctx, s, m.Artifacts, w, o.Progress)
+	if err != nil {
+		return err
+	}
 	anchors, err := s.anchors.ship(w)
 	if err != nil {
 		return err
 	}
-	m.Artifacts = append(m.Artifacts, anchors...)
+	m.Artifacts = slices.Concat(m.Artifacts, beside, anchors)
 	m.Identity, m.Timestamp = s.identity(), c.Timestamp
 	t.lap("sign")
 	w.carryOver(m)
@@ -192,7 +200,8 @@ func signBuilt(ctx context.Context, c *Config, o Options) error {
 }
 
 // Package packs the signed programs of the dist folder into archives and
-// packages, takes them out again and compares, and writes SHA256SUMS.
+// packages, takes them out again and compares, and writes SHA256SUMS. It opens
+// the identity if the configuration has packages or sums signed.
 func Package(ctx context.Context, o Options) error { return stage(ctx, o, packSigned) }
 
 func packSigned(ctx context.Context, c *Config, o Options) error {
@@ -216,7 +225,20 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 		}
 		signed = append(signed, b.Entry)
 	}
-	if m.Artifacts, err = ship(ctx, c, packs, signed, w.prev.of(KindTrust), w, o.Progress); err != nil {
+	beside, err := signaturesOf(c, w, KindBinary)
+	if err != nil {
+		return err
+	}
+	var s *signer
+	if c.signs() {
+		if s, err = openSigner(ctx, ownVersion(), c, o); err != nil {
+			return err
+		}
+		if err := s.samePrograms(w.prev); err != nil {
+			return err
+		}
+	}
+	if m.Artifacts, err = ship(ctx, c, packs, s, content{signed, beside, w.prev.of(KindTrust)}, w, o.Progress); err != nil {
 		return err
 	}
 	t.lap("package")
@@ -361,7 +383,16 @@ func judgesReady(c *Config, targets []build.Target, judges []compat.Judge) error
 	schemes := map[string]bool{compat.Sums: true}
 	for _, t := range targets {
 		schemes[compat.Authenticode] = schemes[compat.Authenticode] || t.Platform.OS == "windows"
-		schemes[compat.Appended] = schemes[compat.Appended] || t.Platform.OS != "windows"
+		if t.Platform.OS == "windows" {
+			continue
+		}
+		schemes[compat.Appended] = schemes[compat.Appended] || !slices.Contains(c.Sign.ELF, signing.Section{}.Name())
+		for _, d := range c.Sign.BesideELF() {
+			schemes[d.Name()] = true
+		}
+	}
+	for _, d := range slices.Concat(c.Sign.BesideFiles(), c.Sign.BesideSums()) {
+		schemes[d.Name()] = true
 	}
 	var errs []error
 	for _, j := range judges {

@@ -151,6 +151,9 @@ func summarize(p *Progress, m *Manifest, dir string, total time.Duration) {
 	var bytes int64
 	for _, e := range m.Artifacts {
 		note := string(e.Kind)
+		if e.Kind == KindSignature {
+			note = e.Signature.Scheme
+		}
 		if e.Kind == KindBinary {
 			note = "not signed"
 			if e.Signature != nil {

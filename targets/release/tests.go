@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hallmark-build/hallmark/build/host"
 )
 
 // EnvStrict makes tests of this project fail where a foreign tool is missing.
@@ -25,6 +27,9 @@ func Test(ctx context.Context, o Options, out io.Writer) error {
 	vet.Stdout, vet.Stderr = out, out
 	if err := vet.Run(); err != nil {
 		return fmt.Errorf("go vet: %w", err)
+	}
+	if err := buildTools(ctx, o, out); err != nil {
+		return err
 	}
 	test := goCommand(ctx, o, "test", "-json", "./...")
 	test.Stderr = out
@@ -48,6 +53,16 @@ func Test(ctx context.Context, o Options, out io.Writer) error {
 		return fmt.Errorf("%s skipped (see SKIP above): install what is missing with `mage setup`", plural(skipped, "test"))
 	}
 	return nil
+}
+
+// buildTools builds the foreign programs that this project's own tests ask. The
+// tests of a module that uses it need none of them.
+func buildTools(ctx context.Context, o Options, out io.Writer) error {
+	module, err := goCommand(ctx, o, "list", "-m").Output()
+	if err != nil || strings.TrimSpace(string(module)) != modulePath {
+		return err
+	}
+	return host.BuildTools(ctx, out)
 }
 
 // goCommand prepares a go command that ends with the context: politely first,

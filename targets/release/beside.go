@@ -1,0 +1,140 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/hallmark-build/hallmark/signing"
+)
+
+// besideOf returns the schemes that sign an artifact beside it.
+func besideOf(c signing.Config, e Entry) []signing.Detached {
+	switch e.Kind {
+	case KindBinary:
+		if strings.HasPrefix(e.Platform, "linux/") {
+			return c.BesideELF()
+		}
+	case KindArchive, KindPackage:
+		return c.BesideFiles()
+	case KindSums:
+		return c.BesideSums()
+	}
+	return nil
+}
+
+// besidePaths returns where the signatures of an artifact will stand.
+func besidePaths(c signing.Config, e Entry) []string {
+	var paths []string
+	for _, d := range besideOf(c, e) {
+		paths = append(paths, e.Path+d.Suffix())
+	}
+	return paths
+}
+
+// signBeside makes the signatures that stand beside artifacts. One of the
+// previous release is kept if it is over the same file by the same identity.
+func signBeside(ctx context.Context, s *signer, entries []Entry, w *workspace, p *Progress) ([]Entry, error) {
+	type task struct {
+		of     Entry
+		scheme signing.Detached
+	}
+	var signed []Entry
+	var todo []task
+	for _, e := range entries {
+		for _, d := range besideOf(s.config, e) {
+			path := e.Path + d.Suffix()
+			if old := w.reusable(path); old != nil && old.Of == e.Path && old.SignKey == s.keyBeside(d, e) {
+				signed = append(signed, *old)
+				continue
+			}
+			todo = append(todo, task{e, d})
+		}
+	}
+	p.begin("sign", len(todo))
+	defer p.end()
+	made := make([]Entry, len(todo))
+	indexes := make([]int, len(todo))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	err := each(ctx, runtime.NumCPU(), indexes, func(ctx context.Context, i int) error {
+		of, d := todo[i].of, todo[i].scheme
+		e := Entry{Path: of.Path + d.Suffix(), Kind: KindSignature, Of: of.Path, Platform: of.Platform, Toolchain: of.Toolchain, SignKey: s.keyBeside(d, of)}
+		done := p.start(e.Path)
+		dst, err := w.create(e.Path)
+		if err != nil {
+			return err
+		}
+		sig, err := d.Sign(ctx, w.file(of.Path), dst, s.key, s.stamps)
+		if err == nil {
+			err = describeFile(ctx, dst, &e)
+		}
+		if err != nil {
+			done("failed")
+			return &fileFailure{path: e.Path, text: strings.TrimPrefix(err.Error(), w.file(of.Path)+": "), err: err}
+		}
+		done(d.Name())
+		e.Signature = describeSignature(sig)
+		made[i] = e
+		return nil
+	})
+	return append(signed, made...), failures("signing", err)
+}
+
+// keyBeside is the digest of the inputs of a signature beside an artifact.
+func (s *signer) keyBeside(d signing.Detached, of Entry) string {
+	k := newDigest("beside 1")
+	k.add(s.digest, d.Name(), d.Suffix(), of.SHA256)
+	return k.sum()
+}
+
+// signaturesOf returns those of the previous manifest's signatures that stand
+// beside artifacts of these kinds, and refuses what has been changed since.
+func signaturesOf(c *Config, w *workspace, kinds ...Kind) ([]Entry, error) {
+	var found []Entry
+	var errs []error
+	for _, e := range w.prev.of(KindSignature) {
+		of := w.prev.Entry(e.Of)
+		if of == nil || !slices.Contains(kinds, of.Kind) {
+			continue
+		}
+		if w.reusable(e.Path) == nil {
+			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
+				Err: fmt.Errorf("not what was made: %w: run `mage sign` again", w.harm(e.Path))})
+		}
+		found = append(found, e)
+	}
+	return found, errors.Join(errs...)
+}
+
+// samePrograms demands that whoever signs what was packed is who signed the
+// programs in it: a stage that runs on another machine could open another
+// identity, a development one for example, without anybody noticing.
+func (s *signer) samePrograms(m *Manifest) error {
+	if m.Identity == nil || m.Identity.Fingerprint == s.identity().Fingerprint {
+		return nil
+	}
+	return usage("the programs were signed by %s, and this identity is %s: package with the identity that signed, or sign neither sums nor packages (sign: {sums: [], files: []})",
+		m.Identity.Subject, s.key.Leaf().Subject)
+}
+
+// signs reports whether packing makes signatures.
+func (c *Config) signs() bool { return len(c.Sign.Sums)+len(c.Sign.Files) > 0 }
+
+// shipsSigner reports whether a configuration names a scheme whose signatures hold
+// no chain, so that verifiers must be given it.
+func (c *Config) shipsSigner() bool {
+	for _, names := range [][]string{c.Sign.ELF, c.Sign.Files, c.Sign.Sums} {
+		for _, name := range names {
+			if name == (signing.Bundle{}).Name() || strings.HasPrefix(name, signing.IMA{}.Name()) {
+				return true
+			}
+		}
+	}
+	return false
+}
