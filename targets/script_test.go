@@ -42,12 +42,17 @@ func runScripts(t *testing.T, folder string) {
 		t.Fatal(err)
 	}
 	goenv := strings.Fields(string(out))
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join(module, "testdata", folder),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			// One development identity for all scripts: making keys takes seconds.
 			env.Setenv("XDG_CONFIG_HOME", config)
+			env.Setenv("XDG_CACHE_HOME", cache) // where the tools are that are built
 			env.Setenv("HALLMARK_MODULE", module)
 			env.Setenv("GOCACHE", goenv[0])
 			env.Setenv("GOMODCACHE", goenv[1])
@@ -73,8 +78,12 @@ func runScripts(t *testing.T, folder string) {
 			"tsawait":   waitTSA,
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "tmpfs" {
+			switch name {
+			case "tmpfs":
 				return canMount(t.TempDir()), nil
+			case "cosign":
+				_, err := os.Stat(filepath.Join(cache, "hallmark", "tools", "cosign@v2.6.2", "cosign"))
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

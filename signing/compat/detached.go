@@ -3,7 +3,9 @@ package compat
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -156,6 +158,9 @@ func evmctl() Judge {
 			if len(certs) == 0 {
 				return &LimitError{Judge: p.name, Limit: "it must be given the signer's certificate, and there is none"}
 			}
+			if id := keyID(certs[0]); !bytes.HasSuffix(certs[0].SubjectKeyId, id[len(id)-4:]) {
+				return &LimitError{Judge: p.name, Limit: "it finds a certificate by the SHA-1 of its key, and this one's subject key identifier is another"}
+			}
 			dir, err := os.MkdirTemp("", "hallmark-evmctl-*")
 			if err != nil {
 				return fmt.Errorf("making a folder for the certificate: %w", err)
@@ -183,6 +188,17 @@ func evmctl() Judge {
 				line(p.name, "ima_verify", "--sigfile", "--key", "signer.der", argument(file))
 		},
 	}
+}
+
+// keyID is the SHA-1 of a public key (RFC 5280, 4.2.1.2, method 1).
+func keyID(c *x509.Certificate) []byte {
+	var spki struct {
+		Algorithm asn1.RawValue
+		Key       asn1.BitString
+	}
+	asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &spki) // x509 has read it
+	sum := sha1.Sum(spki.Key.Bytes)
+	return sum[:]
 }
 
 // cosignVersion is the version of cosign that `mage setup` builds.

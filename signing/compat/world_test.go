@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -99,16 +100,18 @@ func (w *world) issue(name string, template x509.Certificate, issuer *identity) 
 	w.t.Helper()
 	key := must(rsa.GenerateKey(rand.Reader, 2048))(w.t)
 	template.Subject = pkix.Name{CommonName: name}
+	id := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey))
+	template.SubjectKeyId = id[:]
 	template.SerialNumber = must(rand.Int(rand.Reader, big.NewInt(1<<62)))(w.t)
-	id := &identity{cert: &template, key: key}
+	made := &identity{cert: &template, key: key}
 	if issuer == nil {
-		issuer = id
+		issuer = made
 	}
 	der := must(x509.CreateCertificate(rand.Reader, &template, issuer.cert, key.Public(), issuer.key))(w.t)
-	id.cert = must(x509.ParseCertificate(der))(w.t)
+	made.cert = must(x509.ParseCertificate(der))(w.t)
 	w.write(name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	w.write(name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))(w.t)}))
-	return id
+	return made
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }

@@ -5,7 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
+	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -289,6 +290,8 @@ func newLeaf(kind devKind, ca material, now time.Time) (material, error) {
 		ExtraExtensions: []pkix.Extension{{
 			Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: kind.usage == x509.ExtKeyUsageTimeStamping, Value: usage,
 		}},
+		// cosign reads no certificate without a name of its own.
+		URIs: []*url.URL{{Scheme: "urn", Opaque: "hallmark:development"}},
 	}
 	c, err := create(t, root, signer.Public(), ca.signer)
 	if err != nil {
@@ -312,8 +315,8 @@ func create(t, parent *x509.Certificate, pub crypto.PublicKey, signer crypto.Sig
 	return x509.ParseCertificate(der)
 }
 
-// keyID is method 1 of RFC 7093 section 2: the leftmost 160 bits of the
-// SHA-256 of the public key's bits.
+// keyID is method 1 of RFC 5280 4.2.1.2, the SHA-1 of the public key's bits:
+// evmctl finds a certificate by that, and nothing rests on its strength.
 func keyID(pub crypto.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
@@ -326,8 +329,8 @@ func keyID(pub crypto.PublicKey) ([]byte, error) {
 	if err := unmarshal(der, &info); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(info.Key.Bytes)
-	return sum[:20], nil
+	sum := sha1.Sum(info.Key.Bytes)
+	return sum[:], nil
 }
 
 func latest(a, b time.Time) time.Time {

@@ -42,6 +42,7 @@ func (p *parcel) take(beside []Entry) {
 			p.beside = append(p.beside, e)
 		}
 	}
+	slices.SortFunc(p.beside, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // planParcels decides which formats each folder of binaries is packed in: zip

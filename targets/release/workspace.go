@@ -273,6 +273,10 @@ func (w *workspace) view(paths []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		// Some programs look at no symbolic link; some file systems have no other.
+		if os.Link(w.file(rel), link) == nil {
+			continue
+		}
 		if err := os.Symlink(w.file(rel), link); err != nil {
 			return "", err
 		}
