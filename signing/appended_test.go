@@ -343,17 +343,19 @@ func FuzzVerifyAppended(f *testing.F) {
 }
 
 func FuzzIndirectData(f *testing.F) {
-	der, err := marshalIndirectData(crypto.SHA256, make([]byte, 32))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(der)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, digest, err := parseIndirectData(b)
-		if err == nil && len(digest) != h.Size() {
-			t.Errorf("%v digest of %d bytes", h, len(digest))
+	for _, pages := range [][]byte{nil, []byte("table")} {
+		good, err := marshalIndirectData(crypto.SHA256, make([]byte, 32), pages)
+		if err != nil {
+			f.Fatal(err)
 		}
-		parseOpusInfo(b)
+		f.Add(good)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		d, err := parseIndirectData(der)
+		if err == nil && (len(d.digest) != d.hash.Size() || (d.pageHash == 0) != (d.pages == nil)) {
+			t.Fatalf("%+v", d)
+		}
+		parseOpusInfo(der)
 	})
 }
 

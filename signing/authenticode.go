@@ -41,12 +41,15 @@ import (
 // attribute 1.3.6.1.4.1.311.3.3.1. Without a timestamp an RSA signature of the
 // same file by the same key has always the same bytes.
 //
+// With PageHashes it also signs a digest of each page (pagehash.go).
+//
 // The verifier wants every signature of the file to hold, the nested ones
 // (1.3.6.1.4.1.311.2.4.1) too, whatever the primary one says.
 type Authenticode struct {
 	Description string      // name of the program, shown by Windows; may be empty
 	URL         string      // where to learn more; may be empty
 	Hash        crypto.Hash // 0 means SHA-256
+	PageHashes  bool        // also sign a digest of every page, see pagehash.go
 }
 
 var _ Scheme = Authenticode{}
@@ -78,12 +81,18 @@ func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts 
 		if err != nil {
 			return err
 		}
+		var pages *pageTable
+		if a.PageHashes {
+			if pages, err = newPageTable(p, in, crypto.SHA256); err != nil {
+				return err
+			}
+		}
 		digest := h.New()
-		sum, err := p.scan(ctx, in, out, digest)
+		sum, err := p.scan(ctx, in, out, digest, pages)
 		if err != nil {
 			return fmt.Errorf("copying %s: %w", src, err)
 		}
-		der, err := a.sign(ctx, digest.Sum(nil), h, k, ts)
+		der, err := a.sign(ctx, digest.Sum(nil), pages, h, k, ts)
 		if err != nil {
 			return fmt.Errorf("%s: %w", src, err)
 		}
@@ -94,9 +103,17 @@ func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts 
 	})
 }
 
-// sign returns the DER of a signature over a file's digest.
-func (a Authenticode) sign(ctx context.Context, digest []byte, h crypto.Hash, k *key.Key, ts Timestamper) ([]byte, error) {
-	content, err := marshalIndirectData(h, digest)
+// sign returns the DER of a signature over a file's digest, and over its page
+// hashes unless pages is nil.
+func (a Authenticode) sign(ctx context.Context, digest []byte, pages *pageTable, h crypto.Hash, k *key.Key, ts Timestamper) ([]byte, error) {
+	var table []byte
+	if pages != nil {
+		var err error
+		if table, err = pages.table(); err != nil {
+			return nil, err
+		}
+	}
+	content, err := marshalIndirectData(h, digest, table)
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +154,16 @@ func certificateTable(der []byte) []byte {
 	return table
 }
 
-// scan reads the signed content of a file once: it feeds digest, sums up the
-// checksum of the file as it will be with both header fields zero, and writes
-// a copy to w if that is not nil. Zeros pad the content to a multiple of 8.
-func (p *peFile) scan(ctx context.Context, r io.ReaderAt, w io.Writer, digest hash.Hash) (*peChecksum, error) {
+// scan reads the signed content of a file once: it feeds digest and, if that is
+// not nil, pages, sums up the checksum of the file as it will be with both header
+// fields zero, and writes a copy to w if that is not nil. Zeros pad the content
+// to a multiple of 8.
+func (p *peFile) scan(ctx context.Context, r io.ReaderAt, w io.Writer, digest hash.Hash, pages *pageTable) (*peChecksum, error) {
 	sum := new(peChecksum)
 	err := pump(ctx, r, p.end(), 8, func(b []byte) error {
+		if pages != nil {
+			pages.write(b, sum.size)
+		}
 		sum.add(b)
 		if w == nil {
 			return nil
@@ -177,18 +198,22 @@ func (p *peFile) digestBlock(b []byte, at int64, digest hash.Hash) {
 // attach appends a certificate table to a copy of the content and sets the
 // header fields that depend on it. sum is of the copy with those fields zero.
 func (p *peFile) attach(f *os.File, table []byte, sum *peChecksum) error {
-	offset := sum.size
-	if _, err := f.WriteAt(table, offset); err != nil {
+	return p.finish(f, uint32(sum.size), table, sum)
+}
+
+// finish is attach with the offset of the table, which is 0 without one.
+func (p *peFile) finish(f *os.File, offset uint32, table []byte, sum *peChecksum) error {
+	if _, err := f.WriteAt(table, sum.size); err != nil {
 		return err
 	}
 	var entry [8]byte
-	binary.LittleEndian.PutUint32(entry[:], uint32(offset))
+	binary.LittleEndian.PutUint32(entry[:], offset)
 	binary.LittleEndian.PutUint32(entry[4:], uint32(len(table)))
 	if _, err := f.WriteAt(entry[:], p.certDir); err != nil {
 		return err
 	}
 	sum.add(table)
-	sum.swap(0, uint32(offset))
+	sum.swap(0, offset)
 	sum.swap(0, uint32(len(table)))
 	var checksum [4]byte
 	binary.LittleEndian.PutUint32(checksum[:], sum.value())
@@ -217,7 +242,7 @@ func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Sig
 	if err != nil {
 		return nil, err
 	}
-	v := &peVerifier{ctx: ctx, file: p, r: r, trust: trust, digests: make(map[crypto.Hash][]byte)}
+	v := &peVerifier{ctx: ctx, file: p, r: r, trust: trust, digests: make(map[crypto.Hash][]byte), pages: make(map[crypto.Hash][]byte)}
 	var primary *Signature
 	for i, der := range ders {
 		sig, err := v.verify(der, 0)
@@ -292,22 +317,36 @@ type peVerifier struct {
 	r       io.ReaderAt
 	trust   Trust
 	digests map[crypto.Hash][]byte
-	sum     *peChecksum // of the content, header fields zero
+	pages   map[crypto.Hash][]byte // tables of page hashes
+	sum     *peChecksum            // of the content, header fields zero
 	count   int
+	single  bool // nested signatures are not looked into
 }
 
-// digest returns the file's Authenticode digest.
-func (v *peVerifier) digest(h crypto.Hash) ([]byte, error) {
-	if d, ok := v.digests[h]; ok {
-		return d, nil
+// digest returns the file's Authenticode digest, and its page hashes if pageHash
+// is not 0, from one pass over the file.
+func (v *peVerifier) digest(h, pageHash crypto.Hash) (digest, pages []byte, err error) {
+	if d, ok := v.digests[h]; ok && (pageHash == 0 || v.pages[pageHash] != nil) {
+		return d, v.pages[pageHash], nil
+	}
+	var table *pageTable
+	if pageHash != 0 {
+		if table, err = newPageTable(v.file, v.r, pageHash); err != nil {
+			return nil, nil, err
+		}
 	}
 	d := h.New()
-	sum, err := v.file.scan(v.ctx, v.r, nil, d)
+	sum, err := v.file.scan(v.ctx, v.r, nil, d, table)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	v.sum, v.digests[h] = sum, d.Sum(nil)
-	return v.digests[h], nil
+	if table != nil {
+		if v.pages[pageHash], err = table.table(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return v.digests[h], v.pages[pageHash], nil
 }
 
 // verify checks one signature and those that are nested in it.
@@ -325,25 +364,31 @@ func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
 	if sd.Version != 1 {
 		return nil, fail(Malformed, RuleContent, 0, "SignedData version %d, must be 1 as in PKCS #7", sd.Version)
 	}
-	h, signed, err := parseIndirectData(sd.Content)
+	signed, err := parseIndirectData(sd.Content)
 	if err != nil {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
 	}
-	if h != sd.Hash {
-		return nil, fail(Malformed, RuleContent, 0, "the file's digest is %v, the signature's %v", h, sd.Hash)
+	if signed.hash != sd.Hash {
+		return nil, fail(Malformed, RuleContent, 0, "the file's digest is %v, the signature's %v", signed.hash, sd.Hash)
 	}
-	digest, err := v.digest(h)
+	if !v.trust.enforces(RulePageHash) {
+		signed.pageHash, signed.pages = 0, nil
+	}
+	digest, pages, err := v.digest(signed.hash, signed.pageHash)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(signed, digest) {
-		return nil, fail(Tampered, RuleDigest, 0, "the signed %v digest is %x, the file's is %x: the file was changed after signing", h, signed, digest)
+	if !bytes.Equal(signed.digest, digest) {
+		return nil, fail(Tampered, RuleDigest, 0, "the signed %v digest is %x, the file's is %x: the file was changed after signing", signed.hash, signed.digest, digest)
+	}
+	if !bytes.Equal(signed.pages, pages) {
+		return nil, fail(Tampered, RulePageHash, 0, "the signed page hashes are not those of the file")
 	}
 	sig, err := checkSigner(sd, sd.ContentDigest, v.trust, cms.OIDSpcTimestampToken, cms.OIDTimestampToken)
 	if err != nil {
 		return nil, err
 	}
-	sig.Scheme, sig.Digest = Authenticode{}.Name(), digest
+	sig.Scheme, sig.Digest, sig.PageHashes = Authenticode{}.Name(), digest, pages != nil
 	if sig.Description, sig.URL, err = parseOpusInfo(sd.Signers[0].Attribute(oidSpcSpOpusInfo)); err != nil {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
 	}
@@ -351,11 +396,14 @@ func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
 		switch {
 		case a.Type.Equal(oidSpcNestedSignature):
 			for _, nested := range a.Values {
+				if v.single {
+					continue
+				}
 				if _, err := v.verify(nested, depth+1); err != nil {
 					return nil, err
 				}
 			}
-		case a.Type.Equal(cms.OIDSpcTimestampToken), a.Type.Equal(cms.OIDTimestampToken):
+		case a.Type.Equal(cms.OIDSpcTimestampToken), a.Type.Equal(cms.OIDTimestampToken), a.Type.Equal(cms.OIDCountersignature):
 		default:
 			if v.trust.enforces(RuleUnsigned) {
 				return nil, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)

@@ -324,11 +324,11 @@ func signExpired(t *testing.T, w *world, src string, ts Timestamper) string {
 	}
 	defer out.Close()
 	digest := crypto.SHA256.New()
-	sum, err := p.scan(t.Context(), in, out, digest)
+	sum, err := p.scan(t.Context(), in, out, digest, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := Authenticode{}.sign(t.Context(), digest.Sum(nil), crypto.SHA256, w.key, ts)
+	der, err := Authenticode{}.sign(t.Context(), digest.Sum(nil), nil, crypto.SHA256, w.key, ts)
 	if err != nil {
 		t.Fatal(err)
 	}

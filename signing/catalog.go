@@ -8,9 +8,6 @@ import (
 	"encoding/asn1"
 	"io"
 
-	"golang.org/x/crypto/cryptobyte"
-	casn1 "golang.org/x/crypto/cryptobyte/asn1"
-
 	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
 )
@@ -42,14 +39,12 @@ func isCatalog(r io.ReaderAt, size int64) bool {
 
 // trustList returns the DER of a catalog's trust list.
 func trustList(catalog []byte) ([]byte, error) {
-	s := cryptobyteString(catalog)
-	var info, wrapped, body, encap, content cryptobyte.String
-	var oid asn1.ObjectIdentifier
-	if !s.ReadASN1(&info, casn1.SEQUENCE) || !info.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(cms.OIDSignedData) ||
-		!info.ReadASN1(&wrapped, explicit0) || !wrapped.ReadASN1(&body, casn1.SEQUENCE) ||
-		!body.SkipASN1(casn1.INTEGER) || !body.SkipASN1(casn1.SET) || !body.ReadASN1(&encap, casn1.SEQUENCE) ||
-		!encap.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(oidCertTrustList) || !encap.ReadASN1(&content, explicit0) {
-		return nil, fail(Malformed, RuleDER, 0, "not a security catalog: there is no signedData with a certificate trust list")
+	kind, content, err := cms.Content(catalog)
+	if err != nil {
+		return nil, fromCMS(err, 0)
+	}
+	if !kind.Equal(oidCertTrustList) {
+		return nil, fail(Malformed, RuleContent, 0, "content type %v is not a certificate trust list: this is no security catalog", kind)
 	}
 	return content, nil
 }

@@ -39,13 +39,16 @@ const (
 	RuleDER         Rule = "der"                 // the signature is DER, its attributes in order
 	RuleContent     Rule = "content"             // the signed content is of the scheme's type and length
 	RuleDigest      Rule = "digest"              // the file's digest is the signed one
+	RulePageHash    Rule = "page-hashes"         // where there are page hashes, they are those of the file
 	RuleSignature   Rule = "signature"           // the signature verifies with the signer's key
 	RuleWeak        Rule = "weak-digest"         // no SHA-1
 	RuleWeakKey     Rule = "weak-key"            // no RSA key under 2048 bits
 	RuleUsage       Rule = "usage"               // the signer's certificate is for code signing
 	RuleChain       Rule = "chain"               // the signer's chain ends in a trusted root
+	RuleRevoked     Rule = "revocation"          // no given revocation list has a certificate of the chain, at the time of the timestamp
 	RuleValidity    Rule = "validity"            // at the time of the timestamp, or now
 	RuleTimestamp   Rule = "timestamp"           // there is an RFC 3161 timestamp
+	RuleLegacy      Rule = "timestamp-legacy"    // it is no PKCS #9 countersignature, the form before RFC 3161
 	RuleTSA         Rule = "timestamp-chain"     // its chain ends in a trusted root
 	RuleFuture      Rule = "timestamp-future"    // it is not from the future
 	RuleBinding     Rule = "timestamp-digest"    // it is over this very signature

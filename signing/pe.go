@@ -17,6 +17,7 @@ type peFile struct {
 	tableOffset  int64 // of the certificate table; 0 when there is none
 	tableSize    int64 // its length in bytes
 	afterHeaders int64 // end of the section headers
+	sections     []page
 }
 
 // end is where the signed content ends.
@@ -145,6 +146,9 @@ func (p *peFile) checkSections(r io.ReaderAt, at int64, n int) error {
 		if offset != 0 && offset+size > p.end() {
 			return fail(Malformed, RuleFormat, at+int64(i*sectionHeaderSize)+20,
 				"section %d ends at %#x, the image at %#x: the file was cut short", i+1, offset+size, p.end())
+		}
+		if offset != 0 {
+			p.sections = append(p.sections, page{offset, offset + size})
 		}
 	}
 	return nil

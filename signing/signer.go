@@ -46,7 +46,11 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 		if sd.Extra+sd.Attributed > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0, "%d bytes of revocation lists or unknown certificates, which nothing vouches for", sd.Extra+sd.Attributed)
 		}
-		if s := strangers(signer, sd.Certificates, sig.Chain, trust.Roots); len(s) > 0 {
+		embedded := sd.Certificates
+		if sig.TSA != nil && slices.ContainsFunc(embedded, sig.TSA.Equal) { // a countersignature's certificates are here too
+			embedded = slices.DeleteFunc(slices.Clone(embedded), func(c *x509.Certificate) bool { return above(c, sig.TSA, sd.Certificates) })
+		}
+		if s := strangers(signer, embedded, sig.Chain, trust.Roots); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
 		}
 	}
@@ -58,7 +62,7 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 func vouch(signer *x509.Certificate, si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust, tokens []asn1.ObjectIdentifier) (*Signature, error) {
 	sig := &Signature{Signer: signer, Hash: si.Hash}
 	at := trust.now()
-	token, err := checkTimestamp(si, trust, tokens)
+	token, err := checkTimestamp(si, embedded, trust, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +78,9 @@ func vouch(signer *x509.Certificate, si *cms.SignerInfo, embedded []*x509.Certif
 		return nil, err
 	}
 	if sig.Chain, err = checkChain(signer, embedded, trust, at); err != nil {
+		return nil, err
+	}
+	if err := checkRevocation(sig.Chain, at, trust); err != nil {
 		return nil, err
 	}
 	if token == nil && trust.enforces(RuleTimestamp) {
@@ -124,6 +131,23 @@ func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, root
 	return found
 }
 
+// above reports whether c is leaf, or is reached from it issuer by issuer.
+func above(c, leaf *x509.Certificate, all []*x509.Certificate) bool {
+	for range len(all) {
+		if c.Equal(leaf) {
+			return true
+		}
+		i := slices.IndexFunc(all, func(issuer *x509.Certificate) bool {
+			return bytes.Equal(leaf.RawIssuer, issuer.RawSubject) && leaf.CheckSignatureFrom(issuer) == nil
+		})
+		if i < 0 || all[i].Equal(leaf) {
+			return false
+		}
+		leaf = all[i]
+	}
+	return false
+}
+
 // vouched reports whether the signature on c verifies with one of certs, or
 // with one of roots, as that of a cross certificate whose issuer is not
 // embedded. Without roots an issuer that is not at hand is not asked about.
@@ -143,30 +167,10 @@ func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPoo
 
 // checkTimestamp returns the signer's verified token, or nil when there is
 // none.
-func checkTimestamp(si *cms.SignerInfo, trust Trust, types []asn1.ObjectIdentifier) (*cms.Token, error) {
-	var der []byte
-	for _, a := range si.Unsigned {
-		for _, t := range types {
-			if !a.Type.Equal(t) {
-				continue
-			}
-			if der != nil || len(a.Values) != 1 {
-				return nil, fail(Malformed, RuleTimestamp, 0, "more than one timestamp token")
-			}
-			der = a.Values[0]
-		}
-	}
-	if der == nil {
-		return nil, nil
-	}
-	token, err := cms.ParseToken(der)
-	if err != nil {
-		return nil, fromCMS(err, 0)
-	}
-	h := token.Hash.New()
-	h.Write(si.Signature)
-	if !bytes.Equal(h.Sum(nil), token.Imprint) {
-		return nil, fail(Tampered, RuleBinding, 0, "the timestamp belongs to another signature")
+func checkTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust, types []asn1.ObjectIdentifier) (*cms.Token, error) {
+	token, err := findTimestamp(si, embedded, trust, types)
+	if token == nil || err != nil {
+		return nil, err
 	}
 	if trust.enforces(RuleWeak) && (token.Hash == crypto.SHA1 || token.Signed == crypto.SHA1) {
 		return nil, fail(Untrusted, RuleWeak, 0, "the timestamp is made with SHA-1, which can be forged")
@@ -185,13 +189,69 @@ func checkTimestamp(si *cms.SignerInfo, trust Trust, types []asn1.ObjectIdentifi
 	if err != nil {
 		return nil, err
 	}
-	if trust.enforces(RuleCertificate) {
+	if err := checkRevocation(chain, token.Time, trust); err != nil {
+		return nil, err
+	}
+	if legacy := token.Imprint == nil; trust.enforces(RuleCertificate) && !legacy { // else they are the message's
 		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0,
 				"the timestamp carries certificates that are no part of its signer's chain, were changed, or whose issuers are not trusted (add those to the trusted ones): %q", s)
 		}
 	}
 	return token, nil
+}
+
+// findTimestamp returns the signer's token, which holds and is over this very
+// signature; nil without one.
+func findTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust, types []asn1.ObjectIdentifier) (*cms.Token, error) {
+	var der []byte
+	for _, a := range si.Unsigned {
+		for _, t := range types {
+			if !a.Type.Equal(t) {
+				continue
+			}
+			if der != nil || len(a.Values) != 1 {
+				return nil, fail(Malformed, RuleTimestamp, 0, "more than one timestamp token")
+			}
+			der = a.Values[0]
+		}
+	}
+	if der == nil {
+		return findCountersignature(si, embedded, trust)
+	}
+	token, err := cms.ParseToken(der)
+	if err != nil {
+		return nil, fromCMS(err, 0)
+	}
+	h := token.Hash.New()
+	h.Write(si.Signature)
+	if !bytes.Equal(h.Sum(nil), token.Imprint) {
+		return nil, fail(Tampered, RuleBinding, 0, "the timestamp belongs to another signature")
+	}
+	return token, nil
+}
+
+// findCountersignature returns a timestamp in the form before RFC 3161, which is
+// weak: nothing in it says that it is one but the certificate of its signer, and
+// most are over SHA-1.
+func findCountersignature(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust) (*cms.Token, error) {
+	for _, a := range si.Unsigned {
+		if !a.Type.Equal(cms.OIDCountersignature) {
+			continue
+		}
+		if trust.enforces(RuleLegacy) {
+			return nil, fail(Untrusted, RuleLegacy, 0, "the timestamp is a PKCS #9 countersignature, a weak form from before RFC 3161: have the file signed again")
+		}
+		if len(a.Values) != 1 {
+			return nil, fail(Malformed, RuleTimestamp, 0, "more than one countersignature")
+		}
+		token, err := cms.ParseCountersignature(a.Values[0], si.Signature, embedded)
+		if err != nil {
+			return nil, fromCMS(err, 0)
+		}
+		return token, nil
+	}
+	return nil, nil
 }
 
 // tokenChain builds the chain of a timestamp's signer, or nothing where it is

@@ -55,8 +55,9 @@ type Timestamper interface {
 
 // Trust is what a verifier believes beforehand.
 type Trust struct {
-	Roots    *x509.CertPool      // anchors of signers; nil trusts nobody
-	TSARoots *x509.CertPool      // anchors of timestamp authorities; nil trusts none
+	Roots    *x509.CertPool // anchors of signers; nil trusts nobody
+	TSARoots *x509.CertPool // anchors of timestamp authorities; nil trusts none
+	CRLs     []*x509.RevocationList
 	Known    []*x509.Certificate // signers and intermediates that files need not embed
 	Now      time.Time           // zero means the present
 	Policy   Policy
@@ -87,6 +88,7 @@ type Signature struct {
 	Digest      []byte    // of the file, by the scheme's rules
 	Time        time.Time // from the timestamp; zero without one
 	TSA         *x509.Certificate
+	PageHashes  bool   // Authenticode: each page is covered, too
 	Description string // Authenticode's program name
 	URL         string // Authenticode's more-info link
 }
@@ -96,6 +98,7 @@ type Config struct {
 	Description string   `yaml:"description"` // shown by Windows in the elevation prompt
 	URL         string   `yaml:"url"`         // shown beside it
 	Hash        string   `yaml:"hash"`        // sha256, sha384 or sha512; empty means sha256
+	PageHashes  bool     `yaml:"page_hashes"` // of PE files: Windows can then check each page as it loads it
 	ELF         []string `yaml:"elf"`         // schemes for ELF files: appended or section, then verity, ima or ima-verity; empty means appended
 	Files       []string `yaml:"files"`       // schemes for archives and packages: p7s, bundle
 	Sums        []string `yaml:"sums"`        // schemes for SHA256SUMS: p7s, bundle
@@ -242,7 +245,7 @@ func (c Config) maker(file string) (maker, error) {
 	case err != nil && err != io.EOF:
 		return nil, err
 	case n >= 2 && string(magic[:2]) == "MZ":
-		return Authenticode{Description: c.Description, URL: c.URL, Hash: h}, nil
+		return Authenticode{Description: c.Description, URL: c.URL, Hash: h, PageHashes: c.PageHashes}, nil
 	case n == 4 && string(magic[:]) == "\x7fELF" && slices.Contains(c.ELF, Section{}.Name()):
 		return Section{Hash: h}, nil
 	case n == 4 && string(magic[:]) == "\x7fELF":
@@ -275,7 +278,7 @@ func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Tim
 	}
 	old, err := scheme.Verify(ctx, file, trust)
 	if err == nil && old.Signer.Equal(k.Leaf()) && (old.Hash == h || c.Hash == "" && old.Hash.Size() > h.Size()) && old.Time.IsZero() == (ts == nil) {
-		if a, ok := scheme.(Authenticode); !ok || a.Description == old.Description && a.URL == old.URL {
+		if a, ok := scheme.(Authenticode); !ok || a.Description == old.Description && a.URL == old.URL && a.PageHashes == old.PageHashes {
 			return old, false, nil
 		}
 	}

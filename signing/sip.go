@@ -169,7 +169,7 @@ func checkAuthenticode(sd *cms.SignedData, trust Trust) (*Signature, error) {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
 	}
 	for _, a := range sd.Signers[0].Unsigned {
-		if trust.enforces(RuleUnsigned) && !a.Type.Equal(cms.OIDSpcTimestampToken) && !a.Type.Equal(cms.OIDTimestampToken) {
+		if trust.enforces(RuleUnsigned) && !a.Type.Equal(cms.OIDSpcTimestampToken) && !a.Type.Equal(cms.OIDTimestampToken) && !a.Type.Equal(cms.OIDCountersignature) {
 			return nil, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)
 		}
 	}

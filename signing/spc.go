@@ -45,30 +45,25 @@ const (
 func cryptobyteString(b []byte) cryptobyte.String { return b }
 
 // marshalIndirectData returns the DER of an SpcIndirectDataContent for a PE
-// file with the given digest. Like signtool's, its file name is empty.
-func marshalIndirectData(h crypto.Hash, digest []byte) ([]byte, error) {
-	oid, err := cms.HashOID(h)
+// file with the given digest and page hashes. Without these its file name is
+// empty, like signtool's.
+func marshalIndirectData(h crypto.Hash, digest, pages []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1BitString(nil)
+		b.AddASN1(explicit0, func(b *cryptobyte.Builder) {
+			if pages != nil {
+				addPageHashes(b, pages)
+			} else {
+				addSpcString(b, explicit2, "")
+			}
+		})
+	})
+	value, err := b.Bytes()
 	if err != nil {
 		return nil, err
 	}
-	var b cryptobyte.Builder
-	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1ObjectIdentifier(oidSpcPEImageData)
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1BitString(nil)
-				b.AddASN1(explicit0, func(b *cryptobyte.Builder) { addSpcString(b, explicit2, "") })
-			})
-		})
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(oid)
-				b.AddASN1NULL()
-			})
-			b.AddASN1OctetString(digest)
-		})
-	})
-	return b.Bytes()
+	return marshalIndirect(oidSpcPEImageData, value, h, digest)
 }
 
 // addSpcString writes an SpcString inside an EXPLICIT tag.
@@ -82,35 +77,38 @@ func addSpcString(b *cryptobyte.Builder, tag casn1.Tag, s string) {
 	})
 }
 
-// parseIndirectData returns the digest that an SpcIndirectDataContent holds.
-func parseIndirectData(der []byte) (crypto.Hash, []byte, error) {
-	s := cryptobyteString(der)
-	var body, data, image, info, alg, params cryptobyte.String
-	var kind, hashOID asn1.ObjectIdentifier
-	var digest []byte
-	if !s.ReadASN1(&body, casn1.SEQUENCE) || !s.Empty() || !body.ReadASN1(&data, casn1.SEQUENCE) {
-		return 0, nil, errors.New("not an SpcIndirectDataContent")
-	}
-	if !data.ReadASN1ObjectIdentifier(&kind) || !kind.Equal(oidSpcPEImageData) {
-		return 0, nil, fmt.Errorf("data type %v is not SpcPeImageData: this is the signature of another kind of file", kind)
-	}
-	if !data.ReadASN1(&image, casn1.SEQUENCE) || !data.Empty() {
-		return 0, nil, errors.New("no SpcPeImageData")
-	}
-	if !body.ReadASN1(&info, casn1.SEQUENCE) || !body.Empty() || !info.ReadASN1(&alg, casn1.SEQUENCE) ||
-		!alg.ReadASN1ObjectIdentifier(&hashOID) ||
-		!alg.Empty() && (!alg.ReadASN1(&params, casn1.NULL) || !params.Empty() || !alg.Empty()) ||
-		!info.ReadASN1Bytes(&digest, casn1.OCTET_STRING) || !info.Empty() {
-		return 0, nil, errors.New("messageDigest is not a DigestInfo")
-	}
-	h, err := cms.HashOf(hashOID)
+// peData is what an SpcIndirectDataContent says of a PE file.
+type peData struct {
+	hash     crypto.Hash
+	digest   []byte
+	pageHash crypto.Hash // 0 without page hashes
+	pages    []byte      // table of page hashes
+}
+
+// parseIndirectData reads the SpcIndirectDataContent of a PE file.
+func parseIndirectData(der []byte) (*peData, error) {
+	kind, value, h, digest, err := parseIndirect(der)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
+	}
+	if !kind.Equal(oidSpcPEImageData) {
+		return nil, fmt.Errorf("data type %v is not SpcPeImageData: this is the signature of another kind of file", kind)
 	}
 	if len(digest) != h.Size() {
-		return 0, nil, fmt.Errorf("digest of %d bytes for %v", len(digest), h)
+		return nil, fmt.Errorf("digest of %d bytes for %v", len(digest), h)
 	}
-	return h, digest, nil
+	d := &peData{hash: h, digest: digest}
+	s := cryptobyteString(value)
+	var image, flags, link cryptobyte.String
+	if !s.ReadASN1(&image, casn1.SEQUENCE) || !s.Empty() {
+		return nil, errors.New("no SpcPeImageData")
+	}
+	// Some signers leave the parts out; page hashes are all that matters here.
+	if !image.Empty() && (!image.ReadASN1(&flags, casn1.BIT_STRING) || !image.Empty() && (!image.ReadASN1(&link, explicit0) || !image.Empty())) {
+		return nil, errors.New("not an SpcPeImageData")
+	}
+	d.pageHash, d.pages, err = parsePageHashes(link)
+	return d, err
 }
 
 // spcAttributes returns the signed attributes that Authenticode adds to those
