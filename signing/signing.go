@@ -216,13 +216,16 @@ func (c Config) beside(names []string) []Detached {
 // DetachedByName returns the scheme that verifies what a scheme of that name
 // signed; nil for an unknown name.
 func DetachedByName(name string) Detached {
-	for _, d := range []Detached{Verity{}, IMA{}, P7S{}, Bundle{}} {
+	for _, d := range DetachedSchemes() {
 		if d.Name() == name {
 			return d
 		}
 	}
 	return nil
 }
+
+// DetachedSchemes returns all schemes that sign beside a file.
+func DetachedSchemes() []Detached { return []Detached{Verity{}, IMA{}, P7S{}, Bundle{}} }
 
 // For returns the scheme for a file, told by its first bytes, and for a script
 // by the extension of its name: MZ is a PE file, 0x7f ELF an ELF file, others are

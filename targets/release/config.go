@@ -46,8 +46,32 @@ type Config struct {
 // TrustFiles names PEM files of certificates to trust when the release is
 // verified.
 type TrustFiles struct {
-	CA  string `yaml:"ca"`  // anchors of the signer; default: the end of the identity's own chain
-	TSA string `yaml:"tsa"` // anchors of the timestamp servers; default: dev's own, or the system's certificates
+	CA  string   `yaml:"ca"`  // anchors of the signer; default: the end of the identity's own chain
+	TSA string   `yaml:"tsa"` // anchors of the timestamp servers; default: dev's own, or the system's certificates
+	CRL []string `yaml:"crl"` // revocation lists, PEM or DER
+	Off []string `yaml:"off"` // rules that are not enforced; `mage rules` lists them
+}
+
+// policy returns the rules that are turned off.
+func (t TrustFiles) policy() (signing.Policy, error) {
+	var p signing.Policy
+	for _, name := range t.Off {
+		r := signing.Rule(name)
+		if !signing.CanBeOff(r) {
+			var names []string
+			for _, i := range signing.Rules() {
+				if i.Rule == r {
+					return p, fmt.Errorf("trust.off: the rule %s cannot be turned off: without it nothing would be verified", name)
+				}
+				if i.Off {
+					names = append(names, string(i.Rule))
+				}
+			}
+			return p, fmt.Errorf("trust.off: no rule %q: there are %s", name, strings.Join(names, ", "))
+		}
+		p.Off = append(p.Off, r)
+	}
+	return p, nil
 }
 
 // Servers is a list of timestamp servers that may be written as one text.
@@ -159,6 +183,9 @@ func (c *Config) check(d *document) {
 	}
 	if err := c.Sign.Validate(); err != nil {
 		d.each("sign", err)
+	}
+	if _, err := c.Trust.policy(); err != nil {
+		d.each("trust", err)
 	}
 }
 

@@ -49,6 +49,9 @@ type anchors struct {
 	signer            []byte // PEM; empty: no scheme needs it
 	signerFile        string // empty: it is in no file yet
 	known             []*x509.Certificate
+	crl               []byte
+	crls              []*x509.RevocationList
+	policy            signing.Policy
 }
 
 // openSigner opens the identity, and what will stamp and verify its
@@ -134,6 +137,9 @@ func openAnchors(c *Config, o Options, k, tsaKey *key.Key) (anchors, error) {
 	if err := a.openTSA(c, o, tsaKey); err != nil {
 		return a, err
 	}
+	if err := a.openRules(c, o); err != nil {
+		return a, err
+	}
 	a, err := a.pools()
 	if err != nil {
 		return a, err
@@ -164,6 +170,25 @@ func (a *anchors) openCA(c *Config, o Options, k *key.Key) (err error) {
 		}
 	}
 	return err
+}
+
+// openRules takes revocation lists and the rules that are turned off.
+func (a *anchors) openRules(c *Config, o Options) (err error) {
+	if a.policy, err = c.Trust.policy(); err != nil {
+		return &UsageError{err}
+	}
+	for _, name := range c.Trust.CRL {
+		data, err := os.ReadFile(o.path(name))
+		if err != nil {
+			return usage("trust.crl: %w", err)
+		}
+		lists, err := signing.ParseCRLs(data)
+		if err != nil {
+			return usage("trust.crl: %s: %w", name, err)
+		}
+		a.crl, a.crls = append(a.crl, data...), append(a.crls, lists...)
+	}
+	return nil
 }
 
 // openTSA takes what hallmark.yaml names, else our own authority, else the
@@ -210,7 +235,10 @@ func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
 		data, err = readPEM(key, file)
 		return file, data, err
 	}
-	var err error
+	err := a.openRules(c, o)
+	if err != nil {
+		return a, err
+	}
 	if a.caFile, a.ca, err = pick(c.Trust.CA, "trust.ca", trustCA); err != nil {
 		return a, err
 	}
@@ -263,13 +291,16 @@ func (a anchors) pools() (anchors, error) {
 }
 
 func (a anchors) trust() signing.Trust {
-	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known}
+	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known, CRLs: a.crls, Policy: a.policy}
 }
 
 // key is the digest of the certificates.
 func (a anchors) key() string {
 	d := newDigest("anchors 1")
-	d.add(string(a.ca), string(a.tsa), string(a.signer))
+	d.add(string(a.ca), string(a.tsa), string(a.signer), string(a.crl))
+	for _, r := range a.policy.Off {
+		d.add(string(r))
+	}
 	return d.sum()
 }
 

@@ -16,12 +16,13 @@ import (
 
 // TrustOverride names PEM files to trust instead of those of hallmark.yaml.
 // Empty means the configuration's.
-type TrustOverride struct{ CA, TSA string }
+type TrustOverride struct{ CA, TSA, CRL string }
 
 // SignFile signs a file that was built elsewhere, where it stands: the new
 // file replaces it in one rename, or nothing changes. hallmark.yaml is used
-// where there is one, and not needed.
-func SignFile(ctx context.Context, o Options, file string, t TrustOverride) (err error) {
+// where there is one, and not needed. With a scheme to sign beside the file, that
+// stays as it is, and the signature gets a file of its own.
+func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverride) (err error) {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	defer func() { err = interrupted(ctx, err) }()
@@ -31,6 +32,9 @@ func SignFile(ctx context.Context, o Options, file string, t TrustOverride) (err
 	}
 	if err := checkFile(file); err != nil {
 		return err
+	}
+	if beside != "" {
+		return signFileBeside(ctx, c, o, file, beside)
 	}
 	if _, err := c.Sign.For(file); err != nil {
 		return err
@@ -51,8 +55,26 @@ func SignFile(ctx context.Context, o Options, file string, t TrustOverride) (err
 	return nil
 }
 
-// VerifyFile verifies one file by our own verifier. The certificates to trust
-// are t's, else those of hallmark.yaml's trust, else the identity's own root.
+func signFileBeside(ctx context.Context, c *Config, o Options, file, scheme string) error {
+	d := signing.DetachedByName(scheme)
+	if d == nil {
+		return usage("-beside=%s: there are p7s, bundle, verity and ima", scheme)
+	}
+	s, err := openSigner(ctx, "", c, o)
+	if err != nil {
+		return err
+	}
+	sig, err := d.Sign(ctx, file, file+d.Suffix(), s.key, s.stamps)
+	if err != nil {
+		return err
+	}
+	o.Progress.Printf("%s: written: %s", file+d.Suffix(), signatureLine(sig))
+	return nil
+}
+
+// VerifyFile verifies one file by our own verifier: the signature in it, and
+// those that stand beside it; there must be one. The certificates to trust are
+// t's, else those of hallmark.yaml's trust, else the identity's own root.
 func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) error {
 	c, err := loadOptional(o, t)
 	if err != nil {
@@ -61,19 +83,34 @@ func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) er
 	if err := checkFile(file); err != nil {
 		return err
 	}
+	var beside []signing.Detached
+	for _, d := range signing.DetachedSchemes() {
+		if exists(file + d.Suffix()) {
+			beside = append(beside, d)
+		}
+	}
 	scheme, err := c.Sign.For(file)
-	if err != nil {
+	if err != nil && len(beside) == 0 {
 		return err
 	}
 	a, err := anchorsFor(ctx, c, o)
 	if err != nil {
 		return err
 	}
-	sig, err := scheme.Verify(ctx, file, a.trust())
-	if err != nil {
-		return err
+	if scheme != nil {
+		sig, err := scheme.Verify(ctx, file, a.trust())
+		if err != nil {
+			return err
+		}
+		o.Progress.Printf("%s: good: %s", file, signatureLine(sig))
 	}
-	o.Progress.Printf("%s: good: %s", file, signatureLine(sig))
+	for _, d := range beside {
+		sig, err := d.Verify(ctx, file, file+d.Suffix(), a.trust())
+		if err != nil {
+			return err
+		}
+		o.Progress.Printf("%s: good: %s", file+d.Suffix(), signatureLine(sig))
+	}
 	return nil
 }
 
@@ -100,6 +137,13 @@ func loadOptional(o Options, t TrustOverride) (*Config, error) {
 		}
 		*f.to = abs
 	}
+	if t.CRL != "" {
+		abs, err := filepath.Abs(t.CRL)
+		if err != nil {
+			return nil, err
+		}
+		c.Trust.CRL = []string{abs}
+	}
 	return c, nil
 }
 
@@ -114,6 +158,9 @@ func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
 			return a, fmt.Errorf("whom to trust is not said, so the identity's own root is meant, but: %w; name certificates with -ca=FILE and -tsaCA=FILE", err)
 		}
 	}
+	if k != nil {
+		a.setSigner(k.Chain)
+	}
 	if err := a.openCA(c, o, k); err != nil {
 		return a, err
 	}
@@ -123,6 +170,9 @@ func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
 		}
 	}
 	if err := a.openTSA(c, o, tsaKey); err != nil {
+		return a, err
+	}
+	if err := a.openRules(c, o); err != nil {
 		return a, err
 	}
 	if tsaKey != nil {
@@ -147,7 +197,7 @@ func checkFile(file string) error {
 	case err != nil:
 		return &UsageError{err}
 	case info.IsDir():
-		return usage("%s is a folder: name an exe or ELF file", file)
+		return usage("%s is a folder: name a file", file)
 	}
 	return nil
 }
