@@ -2,6 +2,7 @@ package cms
 
 import (
 	"crypto"
+	"crypto/rsa"
 	"crypto/x509"
 	"time"
 
@@ -34,7 +35,9 @@ func ParseCountersignature(der, signature []byte, certs []*x509.Certificate) (*T
 		return d.Sum(nil), nil
 	})
 	if err != nil {
-		return nil, err
+		if signer = si.find(certs); signer == nil || !si.bareRSA(signer) || si.checkAttributes(OIDData, sumOf(si.Hash, signature)) != nil {
+			return nil, err
+		}
 	}
 	if err := checkTimestampUsage(signer); err != nil {
 		return nil, err
@@ -46,6 +49,19 @@ func ParseCountersignature(der, signature []byte, certs []*x509.Certificate) (*T
 		}
 	}
 	return token, nil
+}
+
+// bareRSA reports whether the signature is over the digest without the DigestInfo
+// that PKCS #1 puts around it. Symantec's authority made such ones.
+func (si *SignerInfo) bareRSA(signer *x509.Certificate) bool {
+	pub, ok := signer.PublicKey.(*rsa.PublicKey)
+	return ok && rsa.VerifyPKCS1v15(pub, 0, sumOf(si.Hash, si.rawAttrs), si.Signature) == nil
+}
+
+func sumOf(h crypto.Hash, b []byte) []byte {
+	d := h.New()
+	d.Write(b)
+	return d.Sum(nil)
 }
 
 // signingTime reads the attribute signing-time: UTCTime up to 2049, later

@@ -378,7 +378,7 @@ func (sd *SignedData) Verify(i int, digest func(crypto.Hash) ([]byte, error), kn
 	if err != nil {
 		return nil, err
 	}
-	signed := sum
+	signed, sorted := sum, []byte(nil)
 	if si.rawAttrs == nil {
 		if !sd.ContentType.Equal(OIDData) {
 			return nil, &FormatError{"signedAttrs", "absent, though the content is not plain data"}
@@ -390,6 +390,7 @@ func (sd *SignedData) Verify(i int, digest func(crypto.Hash) ([]byte, error), kn
 		h := si.Hash.New()
 		h.Write(si.rawAttrs)
 		signed = h.Sum(nil)
+		sorted = si.sortedDigest()
 	}
 	cert := si.find(sd.Certificates)
 	if cert == nil {
@@ -398,10 +399,32 @@ func (sd *SignedData) Verify(i int, digest func(crypto.Hash) ([]byte, error), kn
 	if cert == nil {
 		return nil, ErrNoCertificate
 	}
-	if err := verifySignature(cert.PublicKey, si.Algorithm, si.Hash, signed, si.Signature); err != nil {
+	err = verifySignature(cert.PublicKey, si.Algorithm, si.Hash, signed, si.Signature)
+	if err != nil && sorted != nil {
+		err = verifySignature(cert.PublicKey, si.Algorithm, si.Hash, sorted, si.Signature)
+	}
+	if err != nil {
 		return nil, &SignatureError{fmt.Sprintf("the signature does not verify with the key of %q", cert.Subject), err}
 	}
 	return cert, nil
+}
+
+// sortedDigest is the digest of signed attributes that are not in DER order, put
+// into it: what is digested is the DER (RFC 5652, 5.4), but some signers digest
+// what they write. It is nil for attributes in order.
+func (si *SignerInfo) sortedDigest() []byte {
+	if si.InOrder {
+		return nil
+	}
+	raw := make([][]byte, len(si.Attributes))
+	for i, a := range si.Attributes {
+		raw[i] = a.marshal()
+	}
+	var b cryptobyte.Builder
+	addSet(&b, casn1.SET, raw)
+	h := si.Hash.New()
+	h.Write(b.BytesOrPanic())
+	return h.Sum(nil)
 }
 
 func (si *SignerInfo) checkAttributes(contentType asn1.ObjectIdentifier, sum []byte) error {
