@@ -371,7 +371,7 @@ func certDirOf(b []byte) int {
 // every intact file's digest is right, a modified one is refused.
 func TestAuthenticodeSamples(t *testing.T) {
 	t.Parallel()
-	lenient := Trust{Policy: Policy{Off: []Rule{RuleTimestamp, RuleTSA, RuleChain, RuleUsage, RuleWeak, RuleUnsigned, RuleChecksum, RuleDER, RuleCertificate, RuleWeakKey}}}
+	lenient := Trust{Policy: Policy{Off: []Rule{RuleTimestamp, RuleTSA, RuleChain, RuleUsage, RuleWeak, RuleUnsigned, RuleChecksum, RuleDER, RuleCertificate, RuleWeakKey, RuleLegacy}}}
 	for name, tampered := range map[string]bool{
 		"kernel32.dll": false, "KernelBase.dll": false, "WdBoot.sys": false, "mfc140u.dll": false, "brave.exe": false, "putty.exe": false, "putty_modified.exe": true,
 	} {
