@@ -82,8 +82,10 @@ func allowed() map[string][]string {
 		"signing":         {"signing/key", "signing/cms", "signing/sip"},
 		"signing/tsa":     {"signing/key", "signing/cms"},
 		"targets/release": {"build", "build/host", "build/bench", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat"},
-		"targets":         {"targets/release", "build/host"},
-		"":                {"targets"}, // the magefile
+		// Where the trees meet a second time.
+		"targets/boundaries": {"build", "build/host", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/release"},
+		"targets":            {"targets/release", "targets/boundaries", "build/host"},
+		"":                   {"targets"}, // the magefile
 	}
 }
 
@@ -113,7 +115,7 @@ func arrows(module string, pkgs []pkg) []string {
 				continue
 			}
 			if across(from, to) {
-				found = append(found, fmt.Sprintf("%s imports %s: the trees meet in targets/release only", from, to))
+				found = append(found, fmt.Sprintf("%s imports %s: the trees meet in targets/release and targets/boundaries only", from, to))
 			}
 			if !slices.Contains(allowed()[from], to) {
 				found = append(found, fmt.Sprintf("%s may not import %s", from, to))
@@ -125,7 +127,7 @@ func arrows(module string, pkgs []pkg) []string {
 				continue
 			}
 			if across(from, to) {
-				found = append(found, fmt.Sprintf("a test of %s imports %s: the trees meet in targets/release only", from, to))
+				found = append(found, fmt.Sprintf("a test of %s imports %s: the trees meet in targets/release and targets/boundaries only", from, to))
 			}
 			if from == "signing/compat" {
 				found = append(found, fmt.Sprintf("a test of %s imports %s: a judge is no judge of itself", from, to))
