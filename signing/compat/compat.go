@@ -69,6 +69,7 @@ type Trust struct {
 	CAFile     string `json:"caFile,omitempty"`     // PEM, ends of the signers' chains; empty = the system's
 	TSAFile    string `json:"tsaFile,omitempty"`    // PEM, ends of the timestamp authorities' chains; empty = the system's
 	SignerFile string `json:"signerFile,omitempty"` // PEM, the signer's certificate and those above it, for signatures that hold none
+	PolicyFile string `json:"policyFile,omitempty"` // DER, an IPE policy as the content of a CMS by the same signer; empty = none, and IPE is not asked
 }
 
 // check tells an unusable trust file from a signature that is not trusted:
@@ -199,12 +200,32 @@ type Judge struct {
 	Find func(ctx context.Context) (version string, err error)
 
 	// Verify returns nil if the judge accepts the file, a *RefusalError if it
-	// refuses it, and any other error if it gave no verdict.
+	// refuses it, and any other error if it gave no verdict. Nil if Batch is set.
 	Verify func(ctx context.Context, file string, trust Trust) error
 
 	// Command returns a line for a POSIX shell that asks this judge the same
 	// question. Nil: there is no such line.
 	Command func(file string, trust Trust) string
+
+	// Batch is asked in place of Verify, about all files at once. Judges with
+	// the same one share it: a machine is started once for all of them.
+	Batch *Batch
+}
+
+// Batch judges many files in one call, for judges that are dear to start.
+type Batch struct {
+	// Limit is the time for one call; 0 means Limit.
+	Limit time.Duration
+
+	// Verify returns one answer for each question, in their order and each as
+	// Judge.Verify returns it.
+	Verify func(ctx context.Context, questions []Question, trust Trust) []error
+}
+
+// Question is one file for one of the judges of a Batch.
+type Question struct {
+	Judge string // name
+	File  string // path
 }
 
 // Judges returns the judges of this package, in a fixed order.

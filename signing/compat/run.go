@@ -1,12 +1,14 @@
 package compat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -33,7 +35,7 @@ type Result struct {
 	Reason  string  `json:"reason,omitempty"`  // why it was refused or skipped, or gave no verdict
 	Output  string  `json:"output,omitempty"`  // the program's words, unless it accepted
 	Command string  `json:"command,omitempty"` // asks the judge again, in a POSIX shell
-	Seconds float64 `json:"seconds"`           // wall-clock time of the judging, finding the version apart
+	Seconds float64 `json:"seconds"`           // wall-clock time of the judging, finding the version apart; of a Batch, that of the whole of it
 }
 
 // Run puts every case before every judge of its scheme, at most jobs at a time
@@ -73,34 +75,110 @@ func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs in
 		}
 	}
 
+	// What is judged in one go, one after the other.
+	type unit struct {
+		batch *Batch
+		tasks []int
+	}
+	var units, singles []unit
+	for i, t := range tasks {
+		if t.court == nil || t.court.Batch == nil {
+			singles = append(singles, unit{nil, []int{i}})
+			continue
+		}
+		at := slices.IndexFunc(units, func(u unit) bool { return u.batch == t.court.Batch })
+		if at < 0 {
+			at, units = len(units), append(units, unit{batch: t.court.Batch})
+		}
+		units[at].tasks = append(units[at].tasks, i)
+	}
+	units = append(units, singles...) // those that take longest first
+
 	untrusted := trust.check()
 	results := make([]Result, len(tasks))
-	next := make(chan int)
+	next := make(chan unit)
 	var workers sync.WaitGroup
-	for range min(jobs, len(tasks)) {
+	for range min(jobs, len(units)) {
 		workers.Go(func() {
-			for i := range next {
-				c := tasks[i].c
-				r := Result{Scheme: c.Scheme, Case: c.Name, Want: c.Want.String()}
-				switch j := tasks[i].court; {
-				case j == nil:
-					r.Got, r.Reason = "unclear: not judged", fmt.Sprintf("no judge for the scheme %q", c.Scheme)
-				case ctx.Err() != nil:
-					r.Judge, r.Got, r.Reason = j.Name, "unclear: not judged", context.Cause(ctx).Error()
-				default:
-					r.Judge = j.Name
-					j.hear(ctx, c, trust, untrusted, &r)
+			for u := range next {
+				var together []*hearing
+				for _, i := range u.tasks {
+					c, r := tasks[i].c, &results[i]
+					*r = Result{Scheme: c.Scheme, Case: c.Name, Want: c.Want.String()}
+					switch j := tasks[i].court; {
+					case j == nil:
+						r.Got, r.Reason = "unclear: not judged", fmt.Sprintf("no judge for the scheme %q", c.Scheme)
+					case ctx.Err() != nil:
+						r.Judge, r.Got, r.Reason = j.Name, "unclear: not judged", context.Cause(ctx).Error()
+					case u.batch != nil:
+						r.Judge = j.Name
+						if j.prepare(ctx, c, trust, untrusted, r) {
+							together = append(together, &hearing{j, c, r})
+						}
+					default:
+						r.Judge = j.Name
+						j.hear(ctx, c, trust, untrusted, r)
+					}
 				}
-				results[i] = r
+				if len(together) > 0 {
+					u.batch.hear(ctx, together, trust)
+				}
 			}
 		})
 	}
-	for i := range tasks {
-		next <- i
+	for _, u := range units {
+		next <- u
 	}
 	close(next)
 	workers.Wait()
 	return results
+}
+
+// hearing is a question of a batch, with the place of its answer.
+type hearing struct {
+	court *court
+	c     Case
+	r     *Result
+}
+
+// hear judges the cases of a batch. The time of each is that of all.
+func (b *Batch) hear(ctx context.Context, together []*hearing, trust Trust) {
+	questions := make([]Question, len(together))
+	for i, h := range together {
+		questions[i] = Question{Judge: h.r.Judge, File: h.c.File}
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.Limit, Limit))
+	defer cancel()
+	start := time.Now()
+	answers := b.ask(ctx, questions, trust)
+	seconds := time.Since(start)
+	for i, h := range together {
+		h.r.took(seconds)
+		h.r.conclude(h.c.Want, answers[i])
+	}
+}
+
+// ask calls Verify, and has an answer for each question whatever it returns.
+func (b *Batch) ask(ctx context.Context, questions []Question, trust Trust) (answers []error) {
+	all := func(err func(judge string) error) []error {
+		answers := make([]error, len(questions))
+		for i, q := range questions {
+			answers[i] = err(q.Judge)
+		}
+		return answers
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			answers = all(func(judge string) error { return &CrashError{Tool: judge, Reason: fmt.Sprintf("panic: %v", p)} })
+		}
+	}()
+	answers = b.Verify(ctx, questions, trust)
+	if len(answers) != len(questions) {
+		return all(func(judge string) error {
+			return &UnclearError{Tool: judge, Reason: fmt.Sprintf("it gave %d answers to %d questions", len(answers), len(questions))}
+		})
+	}
+	return answers
 }
 
 // court is a judge during one run, which is looked for once.
@@ -129,33 +207,42 @@ func (j *court) look(ctx context.Context) {
 	})
 }
 
-// hear judges one case.
-func (j *court) hear(ctx context.Context, c Case, trust Trust, untrusted error, r *Result) {
+// prepare fills in what is known of a result before the judging, and reports
+// whether there is anything to ask.
+func (j *court) prepare(ctx context.Context, c Case, trust Trust, untrusted error, r *Result) bool {
 	j.look(ctx)
 	r.Version, r.Path = j.version, j.key.Path
-	if j.missing != nil {
-		r.conclude(c.Want, j.missing)
-		return
+	err := j.missing
+	if err == nil {
+		err = untrusted // what is wrong with our own files must not pass for a refusal
 	}
-	// What is wrong with our own files must not pass for a refusal.
-	if untrusted != nil {
-		r.conclude(c.Want, untrusted)
-		return
+	if err == nil {
+		err = readable(c.File)
 	}
-	if err := readable(c.File); err != nil {
+	if err != nil {
 		r.conclude(c.Want, err)
-		return
+		return false
 	}
 	if j.Command != nil {
 		r.Command = j.Command(c.File, trust)
+	}
+	return true
+}
+
+// hear judges one case.
+func (j *court) hear(ctx context.Context, c Case, trust Trust, untrusted error, r *Result) {
+	if !j.prepare(ctx, c, trust, untrusted, r) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.limit)
 	defer cancel()
 	start := time.Now()
 	err := j.ask(ctx, c.File, trust)
-	r.Seconds = math.Round(time.Since(start).Seconds()*1000) / 1000
+	r.took(time.Since(start))
 	r.conclude(c.Want, err)
 }
+
+func (r *Result) took(d time.Duration) { r.Seconds = math.Round(d.Seconds()*1000) / 1000 }
 
 // ask calls Verify. A judge in this process that panics has crashed like any
 // other.

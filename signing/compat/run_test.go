@@ -262,6 +262,68 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Judges of one batch are asked once, about what can be asked.
+func TestRunBatch(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int32
+	batch := func(verify func(questions []Question) []error) *Batch {
+		return &Batch{Limit: time.Minute, Verify: func(ctx context.Context, questions []Question, _ Trust) []error {
+			calls.Add(1)
+			if end, ok := ctx.Deadline(); !ok || time.Until(end) > time.Minute {
+				t.Errorf("the call has until %v", end)
+			}
+			return verify(questions)
+		}}
+	}
+	answers := batch(func(questions []Question) []error {
+		var all []error
+		for _, q := range questions {
+			if q.File != file {
+				t.Errorf("asked about %s", q.File)
+			}
+			if q.Judge == "strict" {
+				all = append(all, &RefusalError{Judge: q.Judge, Reason: "because"})
+			} else {
+				all = append(all, nil)
+			}
+		}
+		return all
+	})
+	few := batch(func(questions []Question) []error { return make([]error, len(questions)-1) })
+	panics := batch(func([]Question) []error { panic("oh") })
+	missing := func() (Key, error) { return Key{}, &MissingError{Tool: "absent", Package: "none"} }
+	judges := []Judge{
+		{Name: "strict", Scheme: "a", Batch: answers}, {Name: "mild", Scheme: "a", Batch: answers}, {Name: "other", Scheme: "b", Batch: answers},
+		{Name: "absent", Scheme: "a", Batch: answers, FindKey: missing},
+		{Name: "few", Scheme: "c", Batch: few}, {Name: "panics", Scheme: "c", Batch: panics},
+	}
+	cases := []Case{
+		{File: file, Name: "one", Scheme: "a"}, {File: file + "-absent", Name: "two", Scheme: "a", Want: Refuse},
+		{File: file, Name: "three", Scheme: "b", Want: Refuse}, {File: file, Name: "four", Scheme: "c"},
+	}
+	var lines []string
+	for _, r := range Run(t.Context(), judges, cases, Trust{}, 2) {
+		got, _, _ := strings.Cut(r.Got, " open ")
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %v %s", r.Case, r.Judge, r.Status, got)))
+	}
+	want := []string{
+		"one strict fail refuse", "one mild pass accept", "one absent skip",
+		"two strict fail unclear:", "two mild fail unclear:", "two absent skip",
+		"three other fail accept",
+		"four few fail unclear: it gave 0 answers to 1 questions", "four panics fail crashed: panic: oh",
+	}
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if calls.Load() != 3 {
+		t.Errorf("%d calls of 3 batches", calls.Load())
+	}
+}
+
 // At most so many judges at a time as asked for, and none after the context.
 func TestRunBounds(t *testing.T) {
 	t.Parallel()
