@@ -29,8 +29,9 @@
 //     failure whatever was expected, and never a refusal: a judge that crashes
 //     on every file would otherwise pass every test of tampering.
 //
-// A program that is not installed ([MissingError]), or that is known not to
-// read this kind of signature ([LimitError]), is a [Skip] with its reason.
+// A program that is not installed ([MissingError]) is a [Skip] with its reason,
+// and so is one that is known not to read this kind of signature
+// ([LimitError]), unless that is what was expected of it ([Cannot]).
 //
 // # What the programs are given
 //
@@ -121,15 +122,18 @@ type Want int
 const (
 	Accept Want = iota // the judge is to accept the file
 	Refuse             // the judge is to refuse the file
+	Cannot             // the judge is to say that it does not read this kind of file or signature (*LimitError)
 )
 
-// String returns "accept" or "refuse".
+// String returns "accept", "refuse" or "cannot".
 func (w Want) String() string {
 	switch w {
 	case Accept:
 		return "accept"
 	case Refuse:
 		return "refuse"
+	case Cannot:
+		return "cannot"
 	}
 	return fmt.Sprintf("want(%d)", int(w))
 }

@@ -19,6 +19,7 @@ type Case struct {
 	Name   string // as reports show it; empty = File
 	Scheme string // whose judges are asked
 	Want   Want
+	Trust  *Trust // nil: that of the run
 }
 
 // Result is what one judge said of one case. It is a line of the manifest:
@@ -29,8 +30,8 @@ type Result struct {
 	Path    string  `json:"path,omitempty"` // of the judge's program
 	Scheme  string  `json:"scheme"`
 	Case    string  `json:"case"`
-	Want    string  `json:"want"`              // "accept" or "refuse"
-	Got     string  `json:"got"`               // "accept", "refuse", "crashed: …", "unclear: …"; empty when skipped
+	Want    string  `json:"want"`              // "accept", "refuse" or "cannot"
+	Got     string  `json:"got"`               // "accept", "refuse", "cannot", "crashed: …", "unclear: …"; empty when there is no judge to ask
 	Status  Status  `json:"status"`            // "pass", "fail" or "skip"
 	Reason  string  `json:"reason,omitempty"`  // why it was refused or skipped, or gave no verdict
 	Output  string  `json:"output,omitempty"`  // the program's words, unless it accepted
@@ -75,26 +76,35 @@ func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs in
 		}
 	}
 
+	checked := map[Trust]error{trust: trust.check()}
+	for i, t := range tasks {
+		if t.c.Trust == nil {
+			tasks[i].c.Trust = &trust
+		} else if _, ok := checked[*t.c.Trust]; !ok {
+			checked[*t.c.Trust] = t.c.Trust.check()
+		}
+	}
+
 	// What is judged in one go, one after the other.
 	type unit struct {
 		batch *Batch
+		trust Trust
 		tasks []int
 	}
 	var units, singles []unit
 	for i, t := range tasks {
 		if t.court == nil || t.court.Batch == nil {
-			singles = append(singles, unit{nil, []int{i}})
+			singles = append(singles, unit{nil, *t.c.Trust, []int{i}})
 			continue
 		}
-		at := slices.IndexFunc(units, func(u unit) bool { return u.batch == t.court.Batch })
+		at := slices.IndexFunc(units, func(u unit) bool { return u.batch == t.court.Batch && u.trust == *t.c.Trust })
 		if at < 0 {
-			at, units = len(units), append(units, unit{batch: t.court.Batch})
+			at, units = len(units), append(units, unit{batch: t.court.Batch, trust: *t.c.Trust})
 		}
 		units[at].tasks = append(units[at].tasks, i)
 	}
 	units = append(units, singles...) // those that take longest first
 
-	untrusted := trust.check()
 	results := make([]Result, len(tasks))
 	next := make(chan unit)
 	var workers sync.WaitGroup
@@ -112,16 +122,16 @@ func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs in
 						r.Judge, r.Got, r.Reason = j.Name, "unclear: not judged", context.Cause(ctx).Error()
 					case u.batch != nil:
 						r.Judge = j.Name
-						if j.prepare(ctx, c, trust, untrusted, r) {
+						if j.prepare(ctx, c, u.trust, checked[u.trust], r) {
 							together = append(together, &hearing{j, c, r})
 						}
 					default:
 						r.Judge = j.Name
-						j.hear(ctx, c, trust, untrusted, r)
+						j.hear(ctx, c, u.trust, checked[u.trust], r)
 					}
 				}
 				if len(together) > 0 {
-					u.batch.hear(ctx, together, trust)
+					u.batch.hear(ctx, together, u.trust)
 				}
 			}
 		})
@@ -268,9 +278,12 @@ func (r *Result) conclude(want Want, err error) {
 	switch {
 	case err == nil:
 		r.Got = Accept.String()
-		if want == Accept {
+		switch want {
+		case Accept:
 			r.Status = Pass
-		} else {
+		case Cannot:
+			r.Reason = "it accepts what it is said not to read"
+		default:
 			r.Reason = "it accepts what is to be refused"
 		}
 	case errors.As(err, &refusal):
@@ -281,7 +294,10 @@ func (r *Result) conclude(want Want, err error) {
 	case errors.As(err, &missing):
 		r.Status, r.Reason = Skip, missing.Error()
 	case errors.As(err, &limit):
-		r.Status, r.Reason = Skip, limit.Error()
+		r.Status, r.Got, r.Reason = Skip, Cannot.String(), limit.Error()
+		if want == Cannot {
+			r.Status = Pass
+		}
 	case errors.As(err, &crash):
 		r.Got, r.Reason, r.Output = "crashed: "+crash.Reason, crash.Error(), crash.Output
 	case errors.As(err, &unclear):

@@ -223,6 +223,8 @@ func TestRun(t *testing.T) {
 	cases := []Case{
 		{File: file, Name: "good", Scheme: "stub", Want: Accept},
 		{File: file, Name: "bad", Scheme: "stub", Want: Refuse},
+		{File: file, Name: "foreign", Scheme: "stub", Want: Cannot},
+		{File: file, Name: "own trust", Scheme: "stub", Want: Accept, Trust: &Trust{CAFile: file}},
 		{File: file + "-absent", Name: "absent", Scheme: "stub", Want: Refuse},
 		{File: filepath.Dir(file), Name: "folder", Scheme: "stub", Want: Refuse},
 		{File: file, Name: "orphan", Scheme: "unheard of", Want: Refuse},
@@ -230,7 +232,7 @@ func TestRun(t *testing.T) {
 	var lines []string
 	results := Run(t.Context(), judges, cases, Trust{}, 3)
 	for _, r := range results {
-		if r.Case == "absent" || r.Case == "folder" {
+		if r.Case == "absent" || r.Case == "folder" || r.Case == "own trust" {
 			if r.Status != Fail || !strings.HasPrefix(r.Got, "unclear: ") {
 				t.Errorf("%s, %s: %v %q", r.Case, r.Judge, r.Status, r.Got)
 			}
@@ -240,9 +242,11 @@ func TestRun(t *testing.T) {
 	}
 	want := []string{
 		"good accepts pass accept", "good refuses fail refuse", "good crashes fail crashed: signal: aborted",
-		"good panics fail crashed: panic: oh", "good limited skip ", "good errs fail unclear: some error",
+		"good panics fail crashed: panic: oh", "good limited skip cannot", "good errs fail unclear: some error",
 		"bad accepts fail accept", "bad refuses pass refuse", "bad crashes fail crashed: signal: aborted",
-		"bad panics fail crashed: panic: oh", "bad limited skip ", "bad errs fail unclear: some error",
+		"bad panics fail crashed: panic: oh", "bad limited skip cannot", "bad errs fail unclear: some error",
+		"foreign accepts fail accept", "foreign refuses fail refuse", "foreign crashes fail crashed: signal: aborted",
+		"foreign panics fail crashed: panic: oh", "foreign limited pass cannot", "foreign errs fail unclear: some error",
 		"orphan  fail unclear: not judged",
 	}
 	if !reflect.DeepEqual(lines, want) {
