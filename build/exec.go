@@ -43,7 +43,9 @@ func isNotFound(err error) bool {
 // secret, and without what the go command tells only itself.
 func childEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		return strings.HasPrefix(kv, "HALLMARK_") || strings.HasPrefix(kv, "GOTOOLCHAIN_INTERNAL_")
+		name, _, _ := strings.Cut(kv, "=")
+		return strings.HasPrefix(name, "HALLMARK_") || strings.HasPrefix(name, "GOTOOLCHAIN_INTERNAL_") ||
+			name == "AZURE_CLIENT_SECRET" || name == "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 	})
 }
 

@@ -90,6 +90,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "a second judge of IMA signatures", Version: version},
 		Tool{Name: "cosign", Programs: []string{"cosign"}, Module: "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2", Arch: []string{"cosign"}, Brew: []string{"cosign"},
 			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
+		Tool{Name: "softhsm2-util", Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
+			Purpose: "a token without hardware, with which tests sign", Version: version},
 		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
 			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
 			Purpose: "the kernel's own signer, with which tests compare byte by byte"},
@@ -151,7 +153,7 @@ func (s system) childEnv(add ...string) []string {
 	var env []string
 	for _, kv := range s.environ {
 		switch k, _, _ := strings.Cut(kv, "="); k {
-		case "HALLMARK_PASSWORD", "HALLMARK_IDENTITY", "LC_ALL", "LANGUAGE":
+		case "HALLMARK_PASSWORD", "HALLMARK_IDENTITY", "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "LC_ALL", "LANGUAGE":
 		default:
 			env = append(env, kv)
 		}

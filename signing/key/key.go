@@ -5,15 +5,20 @@
 //
 // An identity is named by a reference, which never holds a secret:
 //
-//	dev              the development identity, made on first use
-//	pfx:PATH         a PKCS#12 file (RFC 7292): .pfx or .p12
-//	pem:CHAIN+KEY    two PEM files (RFC 7468), certificates and private key
-//	pem:BOTH         one PEM file with both
+//	pkcs11:URI       a key in a token, with the certificates that the token
+//	                 holds (RFC 7512; see pkcs11uri.go)
+//	pem:CHAIN+pkcs11:URI   the same with the certificates in a PEM file
 //	kms:CHAIN+URI    a PEM file of certificates, and a key that stays in a
 //	                 service: awskms://…, gcpkms://…, azurekms://…,
 //	                 hashivault://…, by sigstore's plugin programs
+//	azure:https://HOST/ACCOUNT/PROFILE   Azure Artifact Signing, which makes
+//	                 short-lived certificates of its own (see azure.go)
+//	pfx:PATH         a PKCS#12 file (RFC 7292): .pfx or .p12
+//	pem:CHAIN+KEY    two PEM files (RFC 7468), certificates and private key
+//	pem:BOTH         one PEM file with both
+//	dev              the development identity, made on first use
 //
-// A password, where a file needs one, comes from [Options.Password].
+// A password or PIN, where one is needed, comes from [Options.Password].
 //
 // # What is read
 //
@@ -59,6 +64,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -134,6 +140,13 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 		}
 		return k.finish(ref, r.path, o)
 	case "pem":
+		if chain, uri, ok := strings.Cut(r.path, "+pkcs11:"); ok {
+			k, err := openPKCS11(ctx, chain, uri, o)
+			if err != nil {
+				return nil, err
+			}
+			return k.finish(ref, chain, o)
+		}
 		k, file, err := readPEM(r.path, o)
 		if err != nil {
 			return nil, err
@@ -145,6 +158,18 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 			return nil, err
 		}
 		return k.finish(ref, file, o)
+	case "pkcs11":
+		k, err := openPKCS11(ctx, "", r.path, o)
+		if err != nil {
+			return nil, err
+		}
+		return k.finish(ref, "pkcs11", o)
+	case "azure":
+		k, err := openAzure(ctx, r.path, o)
+		if err != nil {
+			return nil, err
+		}
+		return k.finish(ref, "azure", o)
 	}
 	return nil, &RefError{Reason: "identity scheme " + quoted(r.scheme) + " is not known", Hint: possible}
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,10 +188,11 @@ func TestRefErrors(t *testing.T) {
 		{"PEM:a", "did you mean pem?"},
 		{"release.pfx", "write pfx:release.pfx"},
 		{"chain.pem", "write pem:chain.pem"},
-		{"vault:hunter2", "possible are dev, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and kms:CHAIN+URI"},
+		{"vault:hunter2", "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"},
 		{"hunter2", "not understood"},
 		{"hunter2:pfx", "not known"},
-		{"pkcs11:token=x", "not supported yet"},
+		{"pkcs11:tokn=x", "attribute \"tokn\" is not known here"},
+		{"pkcs12:a", "did you mean pfx?"},
 		{"awskms:///alias/x", "write kms:chain.pem+awskms://"},
 		{"pfx:release.pfx?password=hunter2", "set HALLMARK_PASSWORD"},
 		{"pfx:release.pfx;PASS=hunter2", "set HALLMARK_PASSWORD"},
@@ -243,7 +245,7 @@ func FuzzRef(f *testing.F) {
 		}
 		switch {
 		case r.scheme == "dev" && s == "dev" && r.path == "":
-		case (r.scheme == "pfx" || r.scheme == "pem") && r.path != "" && s == r.scheme+":"+r.path:
+		case slices.Contains([]string{"pfx", "pem", "kms", "pkcs11", "azure"}, r.scheme) && r.path != "" && s == r.scheme+":"+r.path:
 		default:
 			t.Fatalf("%q was read as %+v", s, r)
 		}

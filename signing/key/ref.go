@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-const possible = "possible are dev, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and kms:CHAIN+URI"
+const possible = "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"
 
 // ref is a parsed reference.
 type ref struct {
-	scheme string // dev, pfx, pem or kms
-	path   string // empty for dev
+	scheme string // dev, pfx, pem, kms, pkcs11 or azure
+	path   string // what follows it; empty for dev
 }
 
 // parseRef splits a reference. Its errors repeat only what cannot be a secret:
@@ -51,8 +51,8 @@ func parseRef(s string) (ref, error) {
 		return ref{scheme: scheme, path: path}, nil
 	case "awskms", "gcpkms", "azurekms", "hashivault":
 		return ref{}, &RefError{Reason: "a key in a service comes without its certificates", Hint: "write kms:chain.pem+" + scheme + "://…"}
-	case "pkcs11":
-		return ref{}, &RefError{Reason: "scheme pkcs11 is not supported yet", Hint: possible}
+	case "pkcs11", "azure":
+		return ref{scheme: scheme, path: path}, nil
 	}
 	if near := nearest(scheme); near != "" {
 		return ref{}, &RefError{Reason: "identity scheme " + quoted(scheme) + " is not known", Hint: "did you mean " + near + "? " + possible}
@@ -85,7 +85,7 @@ func nearest(s string) string {
 			return alias.to
 		}
 	}
-	for _, scheme := range []string{"dev", "pfx", "pem", "kms"} {
+	for _, scheme := range []string{"dev", "pfx", "pem", "kms", "pkcs11", "azure"} {
 		if closeTo(s, scheme) {
 			return scheme
 		}

@@ -168,7 +168,10 @@ targets:                         # windows and linux; amd64, arm64, 386
 #   manifest: assets/app.manifest
 
 identity: dev                    # made on this machine, for trying out; for others to trust:
-# identity: pfx:release.pfx      # or pem:chain.pem+key.pem; its password from HALLMARK_PASSWORD or a question
+# identity: pkcs11:token=release;object=code-signing       # a hardware token; its PIN from HALLMARK_PASSWORD or a question
+# identity: azure:https://weu.codesigning.azure.net/ACCOUNT/PROFILE
+# identity: kms:chain.pem+awskms:///alias/release
+# identity: pfx:release.pfx      # or pem:chain.pem+key.pem; password like the PIN
 timestamp: dev                   # with a real identity, servers:
 # timestamp: [http://timestamp.digicert.com, http://timestamp.sectigo.com]
 # sign: {description: What Windows asks about, url: "https://example.com"}

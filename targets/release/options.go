@@ -173,7 +173,9 @@ func childEnv() []string {
 	var env []string
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		if name != EnvPassword && name != EnvIdentity {
+		switch name {
+		case EnvPassword, EnvIdentity, "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN":
+		default:
 			env = append(env, v)
 		}
 	}
