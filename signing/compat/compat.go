@@ -143,12 +143,13 @@ func (w Want) String() string {
 type Status int
 
 const (
-	Fail Status = iota // the judge answered otherwise than expected, or not at all
-	Pass               // the judge answered as expected
-	Skip               // the judge could not be asked; Reason says why
+	Fail   Status = iota // the judge answered otherwise than expected, or not at all
+	Pass                 // the judge answered as expected
+	Skip                 // the judge could not be asked; Reason says why
+	Differ               // the judge answered otherwise than expected, and the configuration allows that for now
 )
 
-// String returns "fail", "pass" or "skip".
+// String returns "fail", "pass", "skip" or "allowed".
 func (s Status) String() string {
 	switch s {
 	case Fail:
@@ -157,6 +158,8 @@ func (s Status) String() string {
 		return "pass"
 	case Skip:
 		return "skip"
+	case Differ:
+		return "allowed"
 	}
 	return fmt.Sprintf("status(%d)", int(s))
 }
@@ -166,13 +169,13 @@ func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote; anything else is an error.
 func (s *Status) UnmarshalText(text []byte) error {
-	for _, v := range []Status{Fail, Pass, Skip} {
+	for _, v := range []Status{Fail, Pass, Skip, Differ} {
 		if string(text) == v.String() {
 			*s = v
 			return nil
 		}
 	}
-	return fmt.Errorf("status %q is none of fail, pass, skip", text)
+	return fmt.Errorf("status %q is none of fail, pass, skip, allowed", text)
 }
 
 // Key tells one installed program from another without running it: after an
@@ -210,6 +213,14 @@ type Judge struct {
 	// Command returns a line for a POSIX shell that asks this judge the same
 	// question. Nil: there is no such line.
 	Command func(file string, trust Trust) string
+
+	// Definition is what decides the judge's answers besides its program: of a
+	// judge of the user's, the command and the files that it names. Nil: it is
+	// a judge of this package.
+	Definition func() string
+
+	// Timeout takes the place of Limit. 0: Limit.
+	Timeout time.Duration
 
 	// Batch is asked in place of Verify, about all files at once. Judges with
 	// the same one share it: a machine is started once for all of them.
@@ -249,10 +260,13 @@ func (e *RefusalError) Error() string { return e.Judge + " refuses: " + e.Reason
 // MissingError says that a judge's program is not installed.
 type MissingError struct {
 	Tool    string // the program's name
-	Package string // the Debian package that has it
+	Package string // the Debian package that has it; empty: none that is known here
 }
 
 func (e *MissingError) Error() string {
+	if e.Package == "" {
+		return e.Tool + " is not installed"
+	}
 	return fmt.Sprintf("%s is not installed (apt package %s)", e.Tool, e.Package)
 }
 

@@ -25,18 +25,19 @@ type Case struct {
 // Result is what one judge said of one case. It is a line of the manifest:
 // reports are drawn from it alone.
 type Result struct {
-	Judge   string  `json:"judge"`
-	Version string  `json:"version,omitempty"`
-	Path    string  `json:"path,omitempty"` // of the judge's program
-	Scheme  string  `json:"scheme"`
-	Case    string  `json:"case"`
-	Want    string  `json:"want"`              // "accept", "refuse" or "cannot"
-	Got     string  `json:"got"`               // "accept", "refuse", "cannot", "crashed: …", "unclear: …"; empty when there is no judge to ask
-	Status  Status  `json:"status"`            // "pass", "fail" or "skip"
-	Reason  string  `json:"reason,omitempty"`  // why it was refused or skipped, or gave no verdict
-	Output  string  `json:"output,omitempty"`  // the program's words, unless it accepted
-	Command string  `json:"command,omitempty"` // asks the judge again, in a POSIX shell
-	Seconds float64 `json:"seconds"`           // wall-clock time of the judging, finding the version apart; of a Batch, that of the whole of it
+	Judge   string   `json:"judge"`
+	Version string   `json:"version,omitempty"`
+	Path    string   `json:"path,omitempty"` // of the judge's program
+	Scheme  string   `json:"scheme"`
+	Case    string   `json:"case"`
+	Want    string   `json:"want"`              // "accept", "refuse" or "cannot"
+	Got     string   `json:"got"`               // "accept", "refuse", "cannot", "crashed: …", "unclear: …"; empty when there is no judge to ask
+	Status  Status   `json:"status"`            // "pass", "fail", "skip" or "allowed"
+	Reason  string   `json:"reason,omitempty"`  // why it was refused or skipped, or gave no verdict
+	Output  string   `json:"output,omitempty"`  // the program's words, unless it accepted
+	Command string   `json:"command,omitempty"` // asks the judge again, in a POSIX shell
+	Allowed *Allowed `json:"allowed,omitempty"` // why a difference is bearable
+	Seconds float64  `json:"seconds"`           // wall-clock time of the judging, finding the version apart; of a Batch, that of the whole of it
 }
 
 // Run puts every case before every judge of its scheme, at most jobs at a time
@@ -55,6 +56,9 @@ func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs in
 	courts := make([]*court, len(judges))
 	for i, j := range judges {
 		courts[i] = &court{Judge: j, limit: limit}
+		if j.Timeout > 0 {
+			courts[i].limit = j.Timeout
+		}
 	}
 	type task struct {
 		court *court
