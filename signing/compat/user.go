@@ -232,18 +232,27 @@ func (u UserJudge) definition(dir string) string {
 	return b.String()
 }
 
-// Validate returns every problem of the configuration, joined. Each begins with
-// the key that it is about, like judges[1].command.
-func (c Config) Validate() error {
-	var errs []error
-	var names, schemes []string
+// Schemes returns the schemes that the judges of this package judge, sorted.
+func Schemes() []string {
+	var schemes []string
 	for _, j := range Judges() {
-		names = append(names, j.Name)
 		if !slices.Contains(schemes, j.Scheme) {
 			schemes = append(schemes, j.Scheme)
 		}
 	}
 	slices.Sort(schemes)
+	return schemes
+}
+
+// Validate returns every problem of the configuration, joined. Each begins with
+// the key that it is about, like judges[1].command.
+func (c Config) Validate() error {
+	var errs []error
+	schemes := Schemes()
+	var names []string
+	for _, j := range Judges() {
+		names = append(names, j.Name)
+	}
 	for i, u := range c.Judges {
 		at := func(key, format string, args ...any) {
 			errs = append(errs, fmt.Errorf("judges[%d].%s: %s", i, key, fmt.Sprintf(format, args...)))

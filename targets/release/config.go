@@ -16,6 +16,7 @@ import (
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/compat"
 	"github.com/hallmark-build/hallmark/signing/tsa"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 
 	Build    build.Config `yaml:",inline"`
 	Shipping dist.Config  `yaml:",inline"`
+
+	Judging compat.Config `yaml:",inline"`
 
 	Identity  string         `yaml:"identity"`  // dev, pfx:FILE, pem:CHAIN+KEY; default dev
 	Timestamp Servers        `yaml:"timestamp"` // dev, or URLs of RFC 3161 servers, tried in this order; default dev
@@ -184,6 +187,9 @@ func (c *Config) check(d *document) {
 	if err := c.Sign.Validate(); err != nil {
 		d.each("sign", err)
 	}
+	if err := c.Judging.Validate(); err != nil {
+		d.each("judges", err)
+	}
 	if _, err := c.Trust.policy(); err != nil {
 		d.each("trust", err)
 	}
@@ -208,7 +214,7 @@ func (d *document) each(path string, err error) {
 	case errors.As(err, &shipped):
 		path = shipped.Key
 	default:
-		if key, _, ok := strings.Cut(err.Error(), ": "); ok && d.lines[key] > 0 {
+		if key, _, ok := strings.Cut(err.Error(), ": "); ok && (d.lines[key] > 0 || d.lines[key[:strings.LastIndexByte(key, ']')+1]] > 0 && strings.Contains(key, "]")) {
 			path = key
 		}
 	}

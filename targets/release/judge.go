@@ -31,9 +31,27 @@ const (
 type court struct {
 	own     string // which hallmark this is
 	judges  []compat.Judge
+	judging compat.Config // the user's judges, and what is allowed
 	config  signing.Config
 	anchors anchors
-	again   bool // hear every case, though an earlier verdict would still stand
+	dist    string           // the dist folder as seen from the module's
+	now     time.Time        // by which allowances expire
+	unused  []compat.Allowed // allowances that met no failure, after judgeAll
+	again   bool             // hear every case, though an earlier verdict would still stand
+}
+
+// newCourt is the court of a configuration.
+func newCourt(own string, c *Config, o Options, a anchors) *court {
+	return &court{own: own, judges: c.Judges(o), judging: c.Judging, config: c.Sign, anchors: a, dist: filepath.ToSlash(filepath.Clean(c.Dist)), now: time.Now()}
+}
+
+// Judges returns the judges of hallmark and then those of the configuration.
+func (c *Config) Judges(o Options) []compat.Judge {
+	dir, err := filepath.Abs(o.dir())
+	if err != nil { // the current folder is gone
+		dir = o.dir()
+	}
+	return slices.Concat(compat.Judges(), c.Judging.UserJudges(dir))
 }
 
 // VerdictError says that artifacts were refused, or could not be judged.
@@ -64,12 +82,15 @@ func (c *court) keyFor(e Entry, all []Entry) string {
 	if i := slices.IndexFunc(all, func(o Entry) bool { return o.Path == e.Of }); i >= 0 {
 		d.add(all[i].SHA256)
 	}
-	if s := schemeOf(e); s != "" {
+	if schemes := c.schemesOf(e); len(schemes) > 0 {
 		for _, j := range c.judges {
-			if j.Scheme != s {
+			if !slices.Contains(schemes, j.Scheme) {
 				continue
 			}
 			d.add(j.Name)
+			if j.Definition != nil {
+				d.add(j.Definition())
+			}
 			if j.FindKey != nil {
 				if k, err := j.FindKey(); err == nil {
 					d.add(k.String())
@@ -90,6 +111,16 @@ func schemeOf(e Entry) string {
 		return e.Signature.Scheme
 	}
 	return ""
+}
+
+// schemesOf are the schemes whose foreign judges an artifact is put before: that
+// by which it is signed, and those of the user's judges that go by its name.
+func (c *court) schemesOf(e Entry) []string {
+	schemes := c.judging.FileSchemes(e.Path)
+	if s := schemeOf(e); s != "" {
+		schemes = append(schemes, s)
+	}
+	return schemes
 }
 
 // judgeAll fills in the entries' JudgeKey and returns all results. Those of
@@ -149,6 +180,7 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		results = append(results, known[name]...)
 	}
+	c.unused = compat.Allow(results, c.judging.Allowed, c.now)
 	return results, verdict(results, codes)
 }
 
@@ -206,7 +238,13 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 		e := entries[i]
 		scheme := schemeOf(e)
 		file := w.file(e.Path)
-		if scheme == "" || !exists(file) {
+		if !exists(file) {
+			continue
+		}
+		for _, s := range c.judging.FileSchemes(e.Path) {
+			cases = append(cases, compat.Case{File: file, Name: e.Path, Scheme: s, Want: compat.Accept})
+		}
+		if scheme == "" {
 			continue
 		}
 		if e.Kind == KindSums {
@@ -233,7 +271,9 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 		return nil, nil
 	}
 	byPath := map[string][]compat.Result{}
-	for _, r := range compat.Run(ctx, c.judges, cases, trust, runtime.NumCPU()) {
+	results := compat.Run(ctx, c.judges, cases, trust, runtime.NumCPU())
+	compat.Allow(results, c.judging.Allowed, c.now)
+	for _, r := range results {
 		r.Command = c.command(r, trust)
 		byPath[r.Case] = append(byPath[r.Case], r)
 	}
@@ -254,7 +294,17 @@ func (c *court) command(r compat.Result, used compat.Trust) string {
 	if d := signing.DetachedByName(r.Scheme); d != nil {
 		file = strings.TrimSuffix(file, d.Suffix())
 	}
-	return c.judges[i].Command(filepath.FromSlash(file), trust)
+	if c.judges[i].Definition == nil {
+		return c.judges[i].Command(filepath.FromSlash(file), trust)
+	}
+	// The user's judges run in the module's folder.
+	up := strings.Repeat("../", strings.Count(c.dist, "/")+1)
+	for _, p := range []*string{&file, &trust.CAFile, &trust.TSAFile, &trust.SignerFile} {
+		if !filepath.IsAbs(*p) {
+			*p = path.Join(c.dist, *p)
+		}
+	}
+	return "(cd " + strings.TrimSuffix(up, "/") + " && " + c.judges[i].Command(filepath.FromSlash(file), trust) + ")"
 }
 
 // ask is our own judgement of one artifact, and its exit code.

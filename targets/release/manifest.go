@@ -46,6 +46,8 @@ type Manifest struct {
 	Timestamp []string        `json:"timestamp,omitempty"` // servers, or dev
 	Artifacts []Entry         `json:"artifacts"`           // in the order of their paths
 	Results   []compat.Result `json:"results"`
+	Judges    []Judge         `json:"judges,omitempty"` // those that the results name
+	Notes     []string        `json:"notes,omitempty"`  // what somebody should look at
 	Timings   []Timing        `json:"timings"`
 }
 
@@ -125,6 +127,14 @@ type Content struct {
 type Timing struct {
 	Stage   string  `json:"stage"`
 	Seconds float64 `json:"seconds"` // of wall clock
+}
+
+// Judge is one of those who judged the release.
+type Judge struct {
+	Name    string   `json:"name"`
+	Schemes []string `json:"schemes"`
+	Version string   `json:"version,omitempty"` // empty: it was not found, or has none
+	Limits  []string `json:"limits,omitempty"`  // what its acceptance says nothing about, one for each scheme
 }
 
 // Entry returns the artifact at path, or nil.

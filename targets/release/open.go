@@ -155,7 +155,7 @@ func newManifest(c *Config, src build.Source) *Manifest {
 // follow starts a manifest that continues the previous one.
 func (w *workspace) follow() *Manifest {
 	m := *w.prev
-	m.Artifacts, m.Results = nil, nil
+	m.Artifacts, m.Results, m.Judges, m.Notes = nil, nil, nil, nil
 	return &m
 }
 
@@ -181,17 +181,24 @@ func (w *workspace) carryOver(m *Manifest) {
 			m.Artifacts = append(m.Artifacts, e)
 		}
 	}
-	m.Results = w.standing(m) // not what Verify said of files that are in no manifest
+	w.stand(m) // not what Verify said of files that are in no manifest
 }
 
-// standing returns the previous results about artifacts that are as they were.
-func (w *workspace) standing(m *Manifest) []compat.Result {
-	var results []compat.Result
+// stand gives m the previous results about artifacts that are as they were,
+// and those who judged them.
+func (w *workspace) stand(m *Manifest) {
 	for _, r := range w.prev.Results {
 		old, now := w.prev.Entry(r.Case), m.Entry(r.Case)
 		if old != nil && now != nil && old.SHA256 == now.SHA256 {
-			results = append(results, r)
+			m.Results = append(m.Results, r)
 		}
 	}
-	return results
+	for _, j := range w.prev.Judges {
+		if slices.ContainsFunc(m.Results, func(r compat.Result) bool { return r.Judge == j.Name }) {
+			m.Judges = append(m.Judges, j)
+		}
+	}
+	if len(m.Results) > 0 {
+		m.Notes = w.prev.Notes
+	}
 }

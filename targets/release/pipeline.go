@@ -41,7 +41,7 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := judgesReady(c, targets, compat.Judges()); err != nil {
+	if err := judgesReady(c, targets, c.Judges(o)); err != nil {
 		return err
 	}
 	s, err := openSigner(ctx, own, c, o)
@@ -103,13 +103,14 @@ func run(ctx context.Context, c *Config, o Options) error {
 
 	m := newManifest(c, src)
 	m.Identity, m.Timestamp, m.Artifacts = s.identity(), c.Timestamp, entries
-	court := &court{own: own, judges: compat.Judges(), config: c.Sign, anchors: s.anchors}
+	court := newCourt(own, c, o, s.anchors)
 	if m.Results, err = court.judgeAll(ctx, m.Artifacts, w, o.Progress); err != nil {
 		return err
 	}
 	if err := strict(c, m.Results); err != nil {
 		return err
 	}
+	m.Judges, m.Notes = court.bench(m.Results), court.notes()
 	t.lap("verify")
 	return publish(ctx, w, m, t, o.Progress)
 }
@@ -242,7 +243,7 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 		return err
 	}
 	t.lap("package")
-	m.Results = w.standing(m)
+	w.stand(m)
 	return publish(ctx, w, m, t, o.Progress)
 }
 
@@ -275,7 +276,8 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 	}
 	m := w.follow()
 	m.Artifacts = slices.Clone(w.prev.Artifacts)
-	court := &court{own: ownVersion(), judges: compat.Judges(), config: c.Sign, anchors: a, again: true}
+	court := newCourt(ownVersion(), c, o, a)
+	court.again = true
 	results, verdict := court.judgeAll(ctx, m.Artifacts, w, o.Progress)
 	if results == nil && verdict != nil {
 		return verdict
@@ -286,6 +288,10 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 	}
 	results = append(results, strangers...)
 	m.Results = results
+	m.Judges, m.Notes = court.bench(results), court.notes()
+	for _, line := range upgrades(w.prev.Judges, m.Judges) {
+		o.Progress.Printf("%s", line)
+	}
 	t.lap("verify")
 	return errors.Join(publish(ctx, w, m, t, o.Progress), verdict, strict(c, results))
 }
@@ -303,7 +309,7 @@ func check(ctx context.Context, c *Config, o Options) error {
 	}
 	s, signErr := openSigner(ctx, ownVersion(), c, o)
 	_, packErr := newPacker(ctx, "", c, o, src.Version, src.Time)
-	if err := errors.Join(err, judgesReady(c, targets, compat.Judges()), signErr, packErr); err != nil {
+	if err := errors.Join(err, judgesReady(c, targets, c.Judges(o)), signErr, packErr); err != nil {
 		return err
 	}
 	for _, t := range targets {
@@ -345,7 +351,7 @@ func publish(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Pr
 	}
 	if w.unchanged(m) {
 		p.Printf("%s %s: nothing changed (%s, checked in %s)", m.Name, m.Version, plural(len(m.Artifacts), "file"), seconds(t.total()))
-		for _, line := range skips(m.Results) {
+		for _, line := range slices.Concat(skips(m.Results), allowances(m.Results), m.Notes) {
 			p.Printf("%s", line)
 		}
 		return nil
@@ -396,10 +402,13 @@ func judgesReady(c *Config, targets []build.Target, judges []compat.Judge) error
 	}
 	var errs []error
 	for _, j := range judges {
-		if j.FindKey == nil || !schemes[j.Scheme] {
+		user := j.Definition != nil
+		if j.FindKey == nil || !schemes[j.Scheme] && !(user && !slices.Contains(compat.Schemes(), j.Scheme)) {
 			continue
 		}
-		if _, err := j.FindKey(); err != nil {
+		if _, err := j.FindKey(); err != nil && user {
+			errs = append(errs, fmt.Errorf("strict: judge %s: %w: install it, or take it out of judges in %s", j.Name, err, ConfigFile))
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("strict: %w: `mage setup` installs it", err))
 		}
 	}

@@ -62,16 +62,22 @@ func (m *Manifest) Report() []byte {
 }
 
 func (m *Manifest) verdictLine() string {
-	pass, fail, skip := count(m.Results)
+	t := count(m.Results)
+	line := fmt.Sprintf("All %d checks passed.", t.pass)
 	switch {
 	case len(m.Results) == 0:
 		return "Nothing has been verified yet."
-	case fail > 0:
-		return fmt.Sprintf("**FAILED:** %s failed, %d passed, %d could not be made.", plural(fail, "check"), pass, skip)
-	case skip > 0:
-		return fmt.Sprintf("%s passed, none failed; **%d could not be made** (see below).", plural(pass, "check"), skip)
+	case t.fail > 0:
+		line = fmt.Sprintf("**FAILED:** %s failed, %d passed, %d could not be made.", plural(t.fail, "check"), t.pass, t.skip)
+	case t.skip > 0:
+		line = fmt.Sprintf("%s passed, none failed; **%d could not be made** (see below).", plural(t.pass, "check"), t.skip)
+	case t.allowed > 0:
+		line = fmt.Sprintf("%s passed, none failed.", plural(t.pass, "check"))
 	}
-	return fmt.Sprintf("All %d checks passed.", pass)
+	if t.allowed > 0 {
+		line += fmt.Sprintf(" **%s allowed for a time** (see below).", plural(t.allowed, "failure"))
+	}
+	return line
 }
 
 func (m *Manifest) reportArtifacts(b *bytes.Buffer) {
@@ -105,7 +111,14 @@ func (m *Manifest) reportResults(b *bytes.Buffer) {
 		if r.Status == compat.Fail {
 			verdict = "**FAIL**"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", cell(r.Case), cell(r.Judge), cell(r.Version), cell(r.Scheme), verdict, cell(r.Reason))
+		reason := r.Reason
+		if r.Allowed != nil {
+			reason = fmt.Sprintf("allowed until %s: %s; the judge: %s", r.Allowed.Until, r.Allowed.Reason, r.Reason)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", cell(r.Case), cell(r.Judge), cell(r.Version), cell(r.Scheme), verdict, cell(reason))
+	}
+	for _, n := range m.Notes {
+		fmt.Fprintf(b, "\n> %s\n", cell(n))
 	}
 	var commands []string
 	for _, r := range m.Results {
@@ -124,18 +137,23 @@ func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;", "`", "'").Replace(s)
 }
 
-func count(results []compat.Result) (pass, fail, skip int) {
+// tally counts results.
+type tally struct{ pass, fail, skip, allowed int }
+
+func count(results []compat.Result) (t tally) {
 	for _, r := range results {
 		switch r.Status {
 		case compat.Pass:
-			pass++
+			t.pass++
 		case compat.Skip:
-			skip++
+			t.skip++
+		case compat.Differ:
+			t.allowed++
 		default:
-			fail++
+			t.fail++
 		}
 	}
-	return pass, fail, skip
+	return t
 }
 
 // summarize tells a person what a run has made.
@@ -179,7 +197,7 @@ func summarize(p *Progress, m *Manifest, dir string, total time.Duration) {
 	for _, line := range judgeLines(m.Results) {
 		p.Printf("%s", line)
 	}
-	for _, line := range skips(m.Results) {
+	for _, line := range slices.Concat(skips(m.Results), allowances(m.Results), m.Notes) {
 		p.Printf("%s", line)
 	}
 	p.Printf("time: %s; total %s", strings.Join(times, ", "), seconds(total))
@@ -193,16 +211,19 @@ func judgeLines(results []compat.Result) []string {
 	}
 	var lines []string
 	for _, j := range slices.Sorted(maps.Keys(byJudge)) {
-		pass, fail, skip := count(byJudge[j])
-		line := fmt.Sprintf("verified by %s: %d pass", j, pass)
+		t := count(byJudge[j])
+		line := fmt.Sprintf("verified by %s: %d pass", j, t.pass)
 		if v := byJudge[j][0].Version; v != "" {
-			line = fmt.Sprintf("verified by %s %s: %d pass", j, v, pass)
+			line = fmt.Sprintf("verified by %s %s: %d pass", j, v, t.pass)
 		}
-		if fail > 0 {
-			line += fmt.Sprintf(", %d FAIL", fail)
+		if t.fail > 0 {
+			line += fmt.Sprintf(", %d FAIL", t.fail)
 		}
-		if skip > 0 {
-			line += fmt.Sprintf(", %d skip", skip)
+		if t.allowed > 0 {
+			line += fmt.Sprintf(", %d allowed", t.allowed)
+		}
+		if t.skip > 0 {
+			line += fmt.Sprintf(", %d skip", t.skip)
 		}
 		lines = append(lines, line)
 	}
