@@ -69,6 +69,8 @@ import (
 type Trust struct {
 	CAFile     string `json:"caFile,omitempty"`     // PEM, ends of the signers' chains; empty = the system's
 	TSAFile    string `json:"tsaFile,omitempty"`    // PEM, ends of the timestamp authorities' chains; empty = the system's
+	PGPFile    string `json:"pgpFile,omitempty"`    // armored OpenPGP keys of those who sign deb and rpm packages; empty = a package need not be signed
+	APKFile    string `json:"apkFile,omitempty"`    // PEM, public key of those who sign apk packages; empty = likewise
 	SignerFile string `json:"signerFile,omitempty"` // PEM, the signer's certificate and those above it, for signatures that hold none
 	PolicyFile string `json:"policyFile,omitempty"` // DER, an IPE policy as the content of a CMS by the same signer; empty = none, and IPE is not asked
 }
@@ -114,6 +116,9 @@ const (
 	Bundle       = "bundle"       // any file, sigstore bundle beside it, FILE.sigstore.json
 	Verity       = "verity"       // any file, CMS over its fs-verity digest beside it, FILE.verity.p7s
 	IMA          = "ima"          // any file, value of security.ima beside it, FILE.sig
+	Deb          = "deb"          // Debian package, OpenPGP in its member _gpgorigin
+	RPM          = "rpm"          // RPM package, OpenPGP over its header and payload
+	APK          = "apk"          // Alpine package, RSA over its control segment
 )
 
 // Want is what is expected of a judge.
