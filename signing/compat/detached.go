@@ -91,8 +91,7 @@ func opensslVerity() Judge {
 	j := cmsJudge{opensslProgram()}
 	v := program{name: "fsverity", pkg: "fsverity", version: []string{"--version"}, match: regexp.MustCompile(`v(\d\S*)`)}
 	algorithm := func(cms []byte) string {
-		// id-sha512, which stands in the message if it was used.
-		if bytes.Contains(cms, []byte{0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03}) {
+		if namesSHA512(cms) {
 			return "sha512"
 		}
 		return "sha256"
@@ -130,6 +129,11 @@ func opensslVerity() Judge {
 				line(append([]string{j.name}, cmsArgs(argument(file)+suffixVerity, "digest", trust, at)...)...)
 		},
 	}
+}
+
+// namesSHA512 looks for id-sha512, which stands in a message if it was used.
+func namesSHA512(cms []byte) bool {
+	return bytes.Contains(cms, []byte{0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03})
 }
 
 // evmctl judges an IMA signature.

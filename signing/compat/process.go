@@ -36,6 +36,7 @@ type program struct {
 	version []string       // arguments that print the version
 	match   *regexp.Regexp // its first group is the version
 	built   string         // folder below hallmark/tools in the user's cache folder where `mage setup` builds it; empty: PATH alone has it
+	also    []string       // folders to look in after PATH
 }
 
 // answer is what a program said.
@@ -48,6 +49,11 @@ func (p program) key() (Key, error) {
 	path, err := exec.LookPath(p.name)
 	if cache, cacheErr := os.UserCacheDir(); err != nil && p.built != "" && cacheErr == nil {
 		path, err = exec.LookPath(filepath.Join(cache, "hallmark", "tools", p.built, p.name))
+	}
+	for _, dir := range p.also {
+		if err != nil {
+			path, err = exec.LookPath(filepath.Join(dir, p.name))
+		}
 	}
 	if err != nil {
 		return Key{}, &MissingError{Tool: p.name, Package: p.pkg}

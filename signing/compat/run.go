@@ -275,6 +275,7 @@ func (r *Result) conclude(want Want, err error) {
 		refusal *RefusalError
 		missing *MissingError
 		limit   *LimitError
+		boot    *BootError
 		crash   *CrashError
 		unclear *UnclearError
 	)
@@ -302,6 +303,8 @@ func (r *Result) conclude(want Want, err error) {
 		if want == Cannot {
 			r.Status = Pass
 		}
+	case errors.As(err, &boot):
+		r.Status, r.Reason = Skip, boot.Error()
 	case errors.As(err, &crash):
 		r.Got, r.Reason, r.Output = "crashed: "+crash.Reason, crash.Error(), crash.Output
 	case errors.As(err, &unclear):

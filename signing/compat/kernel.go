@@ -1,0 +1,336 @@
+package compat
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Checks of a kernel, by the names that the guest has for them.
+const (
+	checkVerity = "verity"
+	checkIMA    = "ima"
+	checkModule = "module"
+	checkIPE    = "ipe"
+)
+
+// bootLimit is the time for booting a kernel and asking it everything, with a
+// second boot should the first one fail. In emulation a boot takes 5 to 15
+// seconds on an idle machine, and a check of a file much less than one.
+const bootLimit = 6 * time.Minute
+
+// KernelJudges returns stock Linux kernels as judges: the checks that the
+// kernel itself makes of signed files, in a virtual machine without
+// acceleration. `mage setup` fetches the kernels; they are not installed.
+//
+// Each kernel is booted once for all of its cases of a [Run].
+func KernelJudges() []Judge {
+	var judges []Judge
+	for _, m := range []machine{
+		{series: "6.1", pkg: "linux-image-cloud-amd64"},
+		{series: "6.12", pkg: "linux-image-6.12-cloud-amd64", ipe: true},
+	} {
+		batch := &Batch{Limit: bootLimit, Verify: m.verify}
+		add := func(check, scheme, limits string) {
+			name := m.name(check)
+			judges = append(judges, Judge{
+				Name: name, Scheme: scheme, Limits: limits,
+				FindKey: m.key, Find: m.find, Batch: batch,
+				Command: func(file string, trust Trust) string { return askAgain(name, file, trust) },
+			})
+		}
+		const noDates = " It looks at no date, usage or timestamp of a certificate."
+		algorithms := ""
+		if m.series == "6.1" {
+			algorithms = " This kernel reads neither ECDSA nor SHA-512."
+		}
+		add(checkVerity, Verity, "fs-verity of the kernel, with fs.verity.require_signatures=1 and the certificates in its keyring: the signature is checked when fs-verity is enabled for the file, then the file is read whole and, if it is a program for this machine, started."+noDates+algorithms)
+		add(checkIMA, IMA, "IMA appraisal of the kernel, when it is asked to start the file: version 2 over the file, version 3 over its fs-verity digest. It finds a certificate by the end of its subject key identifier, and looks at no chain."+noDates+algorithms)
+		add(checkModule, Appended, "The module loader of the kernel, with module.sig_enforce=1 and the certificates in UEFI's db, which Debian's kernels trust for modules. That the file is no module, which it finds after the signature, is its word for a good one. It does not guard programs: nothing in Linux checks their appended signatures."+noDates+algorithms)
+		if m.ipe {
+			add(checkIPE, Verity, "IPE of the kernel, under the policy that it is given, whose signature it checks with the certificates in UEFI's db: what it says of a file is what the policy says of the file's fs-verity digest or signature."+noDates)
+		}
+	}
+	return judges
+}
+
+// BootError says that a kernel did not come up.
+type BootError struct {
+	Judge   string
+	Console string // the last lines, in one
+}
+
+func (e *BootError) Error() string {
+	return e.Judge + ": the kernel does not boot; its last words: " + e.Console
+}
+
+// machine is a kernel and what it is booted with.
+type machine struct {
+	series string // of the kernel, "6.1"
+	pkg    string // Debian package that leads to the kernel's
+	ipe    bool   // the kernel has IPE
+}
+
+func (m machine) name(check string) string { return "linux-" + m.series + "-" + check }
+
+// kernel finds the kernel where `mage setup` has put it: the folder
+// hallmark/kernels/RELEASE in the user's cache folder. The last one counts.
+func (m machine) kernel() (file, release string, err error) {
+	missing := &MissingError{Tool: "linux " + m.series, Package: m.pkg + ", which `mage setup` fetches without installing it"}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", "", missing
+	}
+	found, err := filepath.Glob(filepath.Join(cache, "hallmark", "kernels", m.series+".*", "vmlinuz"))
+	if err != nil || len(found) == 0 {
+		return "", "", missing
+	}
+	modified := func(file string) time.Time {
+		info, err := os.Stat(file)
+		if err != nil {
+			return time.Time{}
+		}
+		return info.ModTime()
+	}
+	file = slices.MaxFunc(found, func(a, b string) int { return cmp.Or(modified(a).Compare(modified(b)), strings.Compare(a, b)) })
+	return file, filepath.Base(filepath.Dir(file)), nil
+}
+
+// key stands for the kernel and the emulator: after an upgrade of either it is
+// another one.
+func (m machine) key() (Key, error) {
+	file, _, err := m.kernel()
+	if err != nil {
+		return Key{}, err
+	}
+	for _, p := range []program{mkfs(), emulator()} {
+		if _, err := p.key(); err != nil {
+			return Key{}, err
+		}
+	}
+	if _, _, err := firmware(); err != nil {
+		return Key{}, err
+	}
+	qemu, err := emulator().key()
+	if err != nil {
+		return Key{}, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return Key{}, fmt.Errorf("finding linux %s: %w", m.series, err)
+	}
+	k := Key{Path: file, Size: info.Size() + qemu.Size, ModTime: info.ModTime()}
+	if qemu.ModTime.After(k.ModTime) {
+		k.ModTime = qemu.ModTime
+	}
+	return k, nil
+}
+
+func (m machine) find(ctx context.Context) (string, error) {
+	_, release, err := m.kernel()
+	if err != nil {
+		return "", err
+	}
+	qemu, err := emulator().find(ctx)
+	if err != nil {
+		return "", err
+	}
+	return release + ", qemu " + qemu, nil
+}
+
+func emulator() program {
+	return program{name: "qemu-system-x86_64", pkg: "qemu-system-x86", version: []string{"--version"}, match: regexp.MustCompile(`version (\d\S*)`)}
+}
+
+// mkfs is in a folder that is not on everybody's PATH.
+func mkfs() program {
+	return program{name: "mkfs.ext4", pkg: "e2fsprogs", also: []string{"/usr/sbin", "/sbin"}}
+}
+
+// firmware finds OVMF and an empty image of its variables.
+func firmware() (code, vars string, err error) {
+	for _, pair := range [][2]string{
+		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"}, // Debian, Ubuntu
+		{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},     // Fedora
+		{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"}, // Arch Linux
+	} {
+		if readable(pair[0]) == nil && readable(pair[1]) == nil {
+			return pair[0], pair[1], nil
+		}
+	}
+	return "", "", &MissingError{Tool: "OVMF", Package: "ovmf"}
+}
+
+// verify asks one boot all questions.
+func (m machine) verify(ctx context.Context, questions []Question, trust Trust) []error {
+	answers := make([]error, len(questions))
+	all := func(err error) []error {
+		for i := range answers {
+			if answers[i] == nil {
+				answers[i] = err
+			}
+		}
+		return answers
+	}
+	j, err := newJob(trust)
+	if err != nil {
+		return all(err)
+	}
+	var asked []int // question of each case
+	var files []string
+	for i, q := range questions {
+		c, err := j.newCase(q, strings.TrimPrefix(q.Judge, m.name("")))
+		if err != nil {
+			answers[i] = err
+			continue
+		}
+		j.Cases = append(j.Cases, c)
+		asked, files = append(asked, i), append(files, q.File)
+	}
+	if len(asked) == 0 {
+		return answers
+	}
+	said, err := m.boot(ctx, j, files)
+	for n, i := range asked {
+		q := questions[i]
+		check := j.Cases[n].Check
+		switch a, heard := said.cases[n]; {
+		case heard:
+			answers[i] = a.verdict(q.Judge, check)
+		case said.problems[check].Problem != "":
+			answers[i] = said.problems[check].problem(q.Judge, check)
+		case err != nil:
+			answers[i] = named(err, q.Judge)
+		default:
+			answers[i] = &UnclearError{Tool: q.Judge, Reason: "the kernel was not asked"}
+		}
+	}
+	return answers
+}
+
+// named puts a judge's name into an error about its machine.
+func named(err error, judge string) error {
+	var (
+		boot  *BootError
+		crash *CrashError
+	)
+	switch {
+	case errors.As(err, &boot):
+		return &BootError{Judge: judge, Console: boot.Console}
+	case errors.As(err, &crash):
+		return &CrashError{Tool: judge, Reason: crash.Reason, Output: crash.Output}
+	}
+	return err
+}
+
+// newJob gathers what is the same for all cases.
+func newJob(trust Trust) (job, error) {
+	var j job
+	anchors, err := anchored(trust)
+	if err != nil {
+		return j, err
+	}
+	for _, c := range anchors {
+		j.Certificates = append(j.Certificates, c.Raw)
+	}
+	signers, err := certificates(trust.SignerFile)
+	if err != nil {
+		return j, err
+	}
+	if len(signers) > 0 {
+		j.IMACertificates = [][]byte{signers[0].Raw}
+	}
+	if trust.PolicyFile != "" {
+		if j.Policy, err = os.ReadFile(trust.PolicyFile); err != nil {
+			return j, fmt.Errorf("reading the IPE policy: %w", err)
+		}
+	}
+	return j, nil
+}
+
+// newCase reads the signature of a file. One without is the kernel's to judge.
+func (j job) newCase(q Question, check string) (caseOf, error) {
+	c := caseOf{Check: check, Algorithm: 1}
+	var suffix string
+	switch check {
+	case checkModule:
+		return c, nil
+	case checkIMA:
+		suffix = suffixIMA
+		if len(j.IMACertificates) == 0 {
+			return c, &LimitError{Judge: q.Judge, Limit: "it must be given the signer's certificate, and there is none"}
+		}
+	case checkIPE:
+		suffix = suffixVerity
+		if len(j.Policy) == 0 {
+			return c, &LimitError{Judge: q.Judge, Limit: "it must be given a signed policy, and there is none"}
+		}
+	case checkVerity:
+		suffix = suffixVerity
+	}
+	signature, err := beside(q.Judge, q.File, suffix)
+	var none *RefusalError
+	if err != nil && !errors.As(err, &none) {
+		return c, err
+	}
+	c.Signature = signature
+	if check == checkIMA && len(signature) > 2 && signature[2] == 6 || check != checkIMA && namesSHA512(signature) {
+		c.Algorithm = 2
+	}
+	return c, nil
+}
+
+// anchored returns the certificates that a kernel is to trust: those of the CA
+// file, and of the signer's those that these have issued, for signatures
+// without certificates. Kernels follow a chain that a signature embeds, and
+// know no certificates of the system.
+func anchored(trust Trust) ([]*x509.Certificate, error) {
+	roots, err := certificates(or(trust.CAFile))
+	if err != nil {
+		return nil, err
+	}
+	rest, err := certificates(trust.SignerFile)
+	if err != nil {
+		return nil, err
+	}
+	var known []*x509.Certificate
+	if trust.CAFile != "" {
+		known = slices.Clone(roots)
+	}
+	issuers := slices.Clone(roots)
+	for more := true; more; {
+		more = false
+		rest = slices.DeleteFunc(rest, func(c *x509.Certificate) bool {
+			own := func(r *x509.Certificate) bool { return r.Equal(c) || c.CheckSignatureFrom(r) == nil }
+			if !slices.ContainsFunc(issuers, own) {
+				return false
+			}
+			known, issuers, more = append(known, c), append(issuers, c), true
+			return true
+		})
+	}
+	slices.SortStableFunc(known, func(a, b *x509.Certificate) int { return bytes.Compare(a.Raw, b.Raw) })
+	return slices.CompactFunc(known, (*x509.Certificate).Equal), nil
+}
+
+// askAgain is the line that asks a kernel again: a machine cannot be had by a
+// short one of other people's programs alone.
+func askAgain(judge, file string, trust Trust) string {
+	words := []string{"go", "run", "github.com/hallmark-build/hallmark/signing/compat/ask", "-judge", judge}
+	for _, t := range []struct{ flag, file string }{{"-ca", trust.CAFile}, {"-signer", trust.SignerFile}, {"-policy", trust.PolicyFile}} {
+		if t.file != "" {
+			words = append(words, t.flag, t.file)
+		}
+	}
+	return line(append(words, argument(file))...)
+}
