@@ -38,6 +38,9 @@ func (e *MissingError) Error() string {
 	if e.Header != "" {
 		what = "found, but not /" + e.Header
 	}
+	if e.Tool.Kernel != "" {
+		return fmt.Sprintf("%s: %s (`mage setup` fetches it)", e.Tool.Name, what)
+	}
 	if e.Tool.Module != "" {
 		return fmt.Sprintf("%s: %s (go install %s)", e.Tool.Name, what, e.Tool.Module)
 	}
@@ -61,7 +64,7 @@ func (s system) find(ctx context.Context, tools []Tool) []Found {
 	slots := make(chan struct{}, runtime.NumCPU()+2)
 	for i := range found {
 		f := &found[i]
-		if f.Path == "" {
+		if f.Path == "" || f.Version != "" {
 			continue
 		}
 		wg.Go(func() {
@@ -82,6 +85,10 @@ func (s system) look(tools []Tool) []Found {
 		f := Found{Tool: t, Path: s.lookFor(dirs, t.Programs)}
 		if f.Path == "" && t.Module != "" && s.cache != "" {
 			f.Path = lookIn([]string{s.toolDir(t)}, t.Programs)
+		}
+		if k := s.kernels(t.Kernel); t.Kernel != "" && len(k) > 0 {
+			f.Path = k[len(k)-1]
+			f.Version = filepath.Base(filepath.Dir(f.Path))
 		}
 		if f.Path == "" {
 			f.Path = lookIn(dirs, t.Older)

@@ -29,6 +29,7 @@ type Tool struct {
 	Arch     []string // packages of Arch Linux
 	Brew     []string // formulas of Homebrew
 	Module   string   // PATH@VERSION of a Go program that no distribution packages: BuildTools builds it
+	Kernel   string   // series of a Linux kernel, "6.1", that Packages lead to: Setup fetches it without installing it
 	Purpose  string   // what lacks without it
 	Required bool     // nothing works without it; the stages do without any other, and say what they could not do
 	Version  []string // arguments that print the version; nil: it has none
@@ -95,6 +96,16 @@ func toolsFor(goarch string) []Tool {
 		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
 			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
 			Purpose: "the kernel's own signer, with which tests compare byte by byte"},
+		Tool{Name: "qemu-system-x86_64", Programs: []string{"qemu-system-x86_64"}, Packages: []string{"qemu-system-x86"}, Fedora: []string{"qemu-system-x86-core"}, Arch: []string{"qemu-system-x86"}, Brew: []string{"qemu"},
+			Purpose: "boots Linux kernels as judges of signed Linux files", Version: version},
+		Tool{Name: "ovmf", Programs: []string{"usr/share/OVMF/OVMF_CODE*.fd", "usr/share/edk2/*/OVMF_CODE*.fd"}, Packages: []string{"ovmf"}, Fedora: []string{"edk2-ovmf"}, Arch: []string{"edk2-ovmf"},
+			Purpose: "firmware that gives those kernels certificates to trust"},
+		Tool{Name: "mkfs.ext4", Programs: []string{"mkfs.ext4", "usr/sbin/mkfs.ext4", "sbin/mkfs.ext4"}, Packages: []string{"e2fsprogs"}, Fedora: []string{"e2fsprogs"}, Arch: []string{"e2fsprogs"}, Brew: []string{"e2fsprogs"},
+			Purpose: "disks with the files that those kernels judge", Version: []string{"-V"}},
+		Tool{Name: "linux 6.1", Kernel: "6.1", Packages: []string{"linux-image-cloud-amd64"},
+			Purpose: "the kernel of Debian 12 as a judge of signed Linux files"},
+		Tool{Name: "linux 6.12", Kernel: "6.12", Packages: []string{"linux-image-6.12-cloud-amd64"}, Fallback: []string{"linux-image-cloud-amd64"},
+			Purpose: "a newer kernel as a judge of signed Linux files, with IPE, ECDSA and SHA-512"},
 	)
 }
 

@@ -478,7 +478,7 @@ func TestTools(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64", "riscv64"} {
 		names := map[string]bool{}
 		for _, tool := range toolsFor(arch) {
-			if names[tool.Name] || tool.Name == "" || len(tool.Programs) == 0 || (len(tool.Packages) == 0) == (tool.Module == "") || tool.Purpose == "" {
+			if names[tool.Name] || tool.Name == "" || (len(tool.Programs) == 0) == (tool.Kernel == "") || (len(tool.Packages) == 0) == (tool.Module == "") || tool.Purpose == "" {
 				t.Errorf("%s: %+v", arch, tool)
 			}
 			names[tool.Name] = true

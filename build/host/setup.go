@@ -27,13 +27,18 @@ func (e *AptError) Error() string {
 func (e *AptError) Unwrap() error { return e.Err }
 
 // Setup installs what is missing of Tools with apt, on Debian, Ubuntu and their relatives, WSL included; by sudo when
-// not root. Elsewhere it prints what to install. When nothing is missing it runs no program.
+// not root. Elsewhere it prints what to install. Kernels it fetches into the user's cache folder. When nothing is
+// missing it runs no program.
 //
 // The error is an *AptError when apt fails, a *MissingError when a required tool is still missing after all; a package
 // that this distribution does not have is printed with what lacks without it, and is no error.
 func Setup(ctx context.Context, out io.Writer) error {
 	s := here()
-	return s.setup(ctx, out, toolsFor(s.goarch), wait)
+	tools := toolsFor(s.goarch)
+	if err := s.setup(ctx, out, tools, wait); err != nil {
+		return err
+	}
+	return s.fetchKernels(ctx, out, tools)
 }
 
 // wait sleeps, unless ctx ends.
@@ -51,7 +56,7 @@ func wait(ctx context.Context, d time.Duration) error {
 type sleeper = func(context.Context, time.Duration) error
 
 func (s system) setup(ctx context.Context, out io.Writer, tools []Tool, sleep sleeper) error {
-	tools = slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return t.Module != "" }) // BuildTools is for those
+	tools = slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return t.Module != "" || t.Kernel != "" }) // these apt does not install
 	found := s.look(tools)
 	var missing []Tool
 	absent := false
