@@ -101,6 +101,7 @@ const (
 	Confirmed     Verdict = "confirmed"
 	Refuted       Verdict = "refuted"
 	Undecided     Verdict = "undecided"           // the data do not carry a decision
+	Depends       Verdict = "depends"             // it holds in some of what was measured, and not in the rest; Why says in what
 	NotMeasurable Verdict = "not measurable here" // the machine lacks what the claim is about
 )
 
@@ -345,7 +346,7 @@ func (r *Result) validate() error {
 	}
 	for _, c := range r.Claims {
 		switch c.Verdict {
-		case Confirmed, Refuted, Undecided, NotMeasurable:
+		case Confirmed, Refuted, Undecided, Depends, NotMeasurable:
 		default:
 			return fmt.Errorf("claim %s has the verdict %q", c.ID, c.Verdict)
 		}
