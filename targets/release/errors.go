@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/bench"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/build/host"
 	"github.com/hallmark-build/hallmark/signing"
@@ -97,14 +98,20 @@ func exitCode(err error) int {
 		use       *UsageError
 		missing   *build.MissingError
 		tool      *host.MissingError
+		mismatch  *bench.MismatchError
+		version   *bench.FormatError
+		broken    *bench.MalformedError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ExitFailed
 	case errors.As(err, &signature):
 		return kindCode(signature.Kind)
-	case errors.As(err, &config), errors.As(err, &building), errors.As(err, &shipping), errors.As(err, &use), errors.As(err, &missing), errors.As(err, &tool), isKeyError(err):
+	case errors.As(err, &config), errors.As(err, &building), errors.As(err, &shipping), errors.As(err, &use), errors.As(err, &missing), errors.As(err, &tool), isKeyError(err),
+		errors.As(err, &mismatch), errors.As(err, &version):
 		return ExitUsage
+	case errors.As(err, &broken):
+		return ExitMalformed
 	}
 	return ExitFailed
 }
