@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hallmark-build/hallmark/signing/key"
@@ -102,6 +103,7 @@ type Config struct {
 	ELF         []string `yaml:"elf"`         // schemes for ELF files: appended or section, then verity, ima or ima-verity; empty means appended
 	Files       []string `yaml:"files"`       // schemes for archives and packages: p7s, bundle
 	Sums        []string `yaml:"sums"`        // schemes for SHA256SUMS: p7s, bundle
+	Packages    []string `yaml:"packages"`    // formats whose packages are signed from inside: deb, rpm, apk
 }
 
 // imaVerity is the name in a configuration of IMA signatures over the fs-verity
@@ -114,7 +116,7 @@ func (c Config) Validate() error {
 	if _, err := c.hash(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, c.validateELF(), validateFiles("sign.files", c.Files), validateFiles("sign.sums", c.Sums))
+	errs = append(errs, c.validateELF(), validateFiles("sign.files", c.Files), validateFiles("sign.sums", c.Sums), validatePackages(c.Packages))
 	for _, r := range c.URL {
 		if r > 0x7e || r < 0x21 {
 			errs = append(errs, fmt.Errorf("sign.url: %q holds a character that an IA5String URL cannot", c.URL))
@@ -163,6 +165,18 @@ func (c Config) validateELF() error {
 		return errors.New("sign.elf: ima and ima-verity do not go together: a file has one security.ima; name one")
 	case (seen["verity"] || seen[imaVerity]) && c.Hash == "sha384":
 		return errors.New("sign.elf: fs-verity has SHA-256 and SHA-512: choose another sign.hash, or leave verity out")
+	}
+	return nil
+}
+
+func validatePackages(formats []string) error {
+	for i, f := range formats {
+		if !slices.Contains(PackageFormats(), f) {
+			return fmt.Errorf("sign.packages: %q carries no signature: there are %s", f, strings.Join(PackageFormats(), ", "))
+		}
+		if slices.Contains(formats[:i], f) {
+			return fmt.Errorf("sign.packages: %s twice", f)
+		}
 	}
 	return nil
 }

@@ -34,6 +34,11 @@ type Package struct {
 	Config  Config    // maintainer and so on; Packages and Files are not looked at
 	Files   []File    // executables go to /usr/bin, others and Extra ones to /usr/share/doc/NAME, absolute names where they say
 	ModTime time.Time // of everything inside, and of the build
+
+	// Sign makes the signature that the package carries (see Signatures); nil: none.
+	// An apk gives it the SHA-1 of what is signed, the others all of it.
+	Sign    func(signed io.Reader) ([]byte, error)
+	KeyName string // of an apk's key below /etc/apk/keys, without .rsa.pub
 }
 
 // WritePackage writes p to dst. It holds the package in memory: up to four times the files' size.
@@ -116,11 +121,13 @@ func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
 	switch p.Format {
 	case Deb:
 		info.Deb.Arch, info.Deb.Compression = h.arch, zstdLevel
+		info.Deb.Signature.SignFn = p.Sign
 		if info.Section == "" {
 			info.Section = "misc"
 		}
 	case RPM:
 		info.RPM.Arch, info.RPM.Compression = h.arch, zstdLevel
+		info.RPM.Signature.SignFn = p.Sign
 		// The host's own name would make every machine's package another one.
 		info.RPM.BuildHost = "localhost"
 		info.Release = "1"
@@ -130,6 +137,7 @@ func (p Package) info() (*nfpm.Info, nfpm.Packager, error) {
 		}
 	case APK:
 		info.APK.Arch, info.Release = h.arch, "0"
+		info.APK.Signature.SignFn, info.APK.Signature.KeyName = p.Sign, p.KeyName
 		info.Description = strings.ReplaceAll(description, "\n", " ")
 	case ArchLinux:
 		info.ArchLinux.Arch, info.Release = h.arch, "1"

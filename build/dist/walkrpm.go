@@ -145,25 +145,30 @@ func (w *walker) rpmHeader(at int64) (rpmHeader, int64, error) {
 	return rpmHeader{index: b[:16*tags], store: b[16*tags:]}, at + 16 + int64(len(b)), nil
 }
 
-// find returns the type and the store from the value of a tag on.
-func (h rpmHeader) find(tag uint32) (kind uint32, value []byte, err error) {
+// find returns the type and the count of a tag, and the store from its value on.
+func (h rpmHeader) find(tag uint32) (kind, count uint32, value []byte, err error) {
 	for i := 0; i+16 <= len(h.index); i += 16 {
 		e := h.index[i:]
 		if binary.BigEndian.Uint32(e) != tag {
 			continue
 		}
-		offset := binary.BigEndian.Uint32(e[8:])
-		if int64(offset) >= int64(len(h.store)) || binary.BigEndian.Uint32(e[12:]) == 0 {
-			return 0, nil, fmt.Errorf("tag %d points outside of its header", tag)
+		offset, count := binary.BigEndian.Uint32(e[8:]), binary.BigEndian.Uint32(e[12:])
+		if int64(offset) >= int64(len(h.store)) || count == 0 {
+			return 0, 0, nil, fmt.Errorf("tag %d points outside of its header", tag)
 		}
-		return binary.BigEndian.Uint32(e[4:]), h.store[offset:], nil
+		return binary.BigEndian.Uint32(e[4:]), count, h.store[offset:], nil
 	}
-	return 0, nil, fmt.Errorf("tag %d is missing", tag)
+	return 0, 0, nil, &missingTagError{tag}
 }
+
+// missingTagError is a tag that a header does not have.
+type missingTagError struct{ tag uint32 }
+
+func (e *missingTagError) Error() string { return fmt.Sprintf("tag %d is missing", e.tag) }
 
 // text returns a tag of type string (6), or the first of a string array (8) or translated strings (9).
 func (h rpmHeader) text(tag uint32) (string, error) {
-	kind, value, err := h.find(tag)
+	kind, _, value, err := h.find(tag)
 	if err != nil {
 		return "", err
 	}
@@ -176,7 +181,7 @@ func (h rpmHeader) text(tag uint32) (string, error) {
 
 // number returns the first value of a tag of type int32 (4).
 func (h rpmHeader) number(tag uint32) (uint32, error) {
-	kind, value, err := h.find(tag)
+	kind, _, value, err := h.find(tag)
 	if err != nil {
 		return 0, err
 	}

@@ -119,16 +119,49 @@ func (s *signer) samePrograms(m *Manifest) error {
 	if m.Identity == nil || m.Identity.Fingerprint == s.identity().Fingerprint {
 		return nil
 	}
-	return usage("the programs were signed by %s, and this identity is %s: package with the identity that signed, or sign neither sums nor packages (sign: {sums: [], files: []})",
+	return usage("the programs were signed by %s, and this identity is %s: package with the identity that signed, or sign neither sums nor packages (sign: {sums: [], files: [], packages: []})",
 		m.Identity.Subject, s.key.Leaf().Subject)
 }
 
 // signs reports whether packing makes signatures.
-func (c *Config) signs() bool { return len(c.Sign.Sums)+len(c.Sign.Files) > 0 }
+func (c *Config) signs() bool { return len(c.Sign.Sums)+len(c.Sign.Files)+len(c.Sign.Packages) > 0 }
+
+// openInside prepares the identity for signing packages from inside, if any are
+// to be, and says beforehand which it cannot sign.
+func (s *signer) openInside(c *Config) (err error) {
+	if len(c.Sign.Packages) == 0 {
+		return nil
+	}
+	user := c.Shipping.Maintainer
+	if user == "" {
+		user = c.Name
+	}
+	if s.inside, err = signing.NewPackageKey(s.key, user); err != nil {
+		return usage("sign.packages: %w", err)
+	}
+	for _, format := range c.Sign.Packages {
+		if err := s.inside.Takes(format); err != nil {
+			return usage("sign.packages: %w", err)
+		}
+		switch format {
+		case signing.PackageAPK:
+			s.anchors.apk, err = s.inside.APK()
+		default:
+			s.anchors.pgp, err = s.inside.OpenPGP()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // shipsSigner reports whether a configuration names a scheme whose signatures hold
 // no chain, so that verifiers must be given it.
 func (c *Config) shipsSigner() bool {
+	if len(c.Sign.Packages) > 0 {
+		return true
+	}
 	for _, names := range [][]string{c.Sign.ELF, c.Sign.Files, c.Sign.Sums} {
 		for _, name := range names {
 			if name == (signing.Bundle{}).Name() || strings.HasPrefix(name, signing.IMA{}.Name()) {

@@ -184,6 +184,11 @@ func (c *Config) check(d *document) {
 	if err := c.Shipping.Validate(); err != nil {
 		d.each("packages", err)
 	}
+	for _, f := range c.Sign.Packages {
+		if slices.Contains(signing.PackageFormats(), f) && !slices.Contains(c.Shipping.Packages, f) {
+			d.at("sign.packages", "sign.packages: %s packages are to be signed, but packages does not name %s", f, f)
+		}
+	}
 	if err := c.Sign.Validate(); err != nil {
 		d.each("sign", err)
 	}

@@ -29,6 +29,8 @@ const (
 	// For schemes whose signatures hold no chain.
 	trustSigner = "trust/signer.pem"        // the signer's certificate and those between it and the root
 	trustRoot   = "trust/trusted_root.json" // for cosign: the same with both roots
+	trustPGP    = "trust/openpgp.asc"       // for rpm, gpg and debsig-verify
+	trustAPK    = "trust/apk.rsa.pub"       // for /etc/apk/keys, as "NAME of the release.rsa.pub"
 )
 
 // signer is an opened identity with all that a signature of it depends on.
@@ -37,7 +39,8 @@ type signer struct {
 	stamps  signing.Timestamper
 	config  signing.Config
 	anchors anchors
-	digest  string // of what goes into every signature
+	digest  string              // of what goes into every signature
+	inside  *signing.PackageKey // signs packages from inside; nil: none is to be
 }
 
 // anchors are the certificates that a release is verified with.
@@ -49,6 +52,8 @@ type anchors struct {
 	signer            []byte // PEM; empty: no scheme needs it
 	signerFile        string // empty: it is in no file yet
 	known             []*x509.Certificate
+	pgp, apk          []byte // public keys of who signs packages; empty: nobody does
+	pgpFile, apkFile  string // empty: in no file yet
 	crl               []byte
 	crls              []*x509.RevocationList
 	policy            signing.Policy
@@ -87,6 +92,9 @@ func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer,
 	}
 	if c.shipsSigner() {
 		s.anchors.setSigner(k.Chain)
+	}
+	if err := s.openInside(c); err != nil {
+		return nil, err
 	}
 	if tsaKey != nil {
 		s.stamps = tsa.Local{Server: &tsa.Server{Key: tsaKey}}
@@ -253,14 +261,27 @@ func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
 			return a, fmt.Errorf("%s: %w", trustSigner, err)
 		}
 	}
+	for _, k := range []struct {
+		shipped string
+		file    *string
+		data    *[]byte
+	}{{trustPGP, &a.pgpFile, &a.pgp}, {trustAPK, &a.apkFile, &a.apk}} {
+		if w.reusable(k.shipped) == nil {
+			continue
+		}
+		*k.file = w.file(k.shipped)
+		if *k.data, err = os.ReadFile(*k.file); err != nil {
+			return a, err
+		}
+	}
 	return a.pools()
 }
 
-// setSigner takes what of the identity's chain verifiers must be given: all but
-// the root.
+// setSigner takes what of the identity's chain verifiers must be given: the
+// signer's certificate, and those between it and the root.
 func (a *anchors) setSigner(chain []*x509.Certificate) {
-	for _, c := range chain {
-		if !selfSigned(c) {
+	for i, c := range chain {
+		if i == 0 || !selfSigned(c) {
 			a.known = append(a.known, c)
 			a.signer = append(a.signer, encodePEM(c)...)
 		}
@@ -297,7 +318,7 @@ func (a anchors) trust() signing.Trust {
 // key is the digest of the certificates.
 func (a anchors) key() string {
 	d := newDigest("anchors 1")
-	d.add(string(a.ca), string(a.tsa), string(a.signer), string(a.crl))
+	d.add(string(a.ca), string(a.tsa), string(a.signer), string(a.crl), string(a.pgp), string(a.apk))
 	for _, r := range a.policy.Off {
 		d.add(string(r))
 	}
@@ -307,12 +328,13 @@ func (a anchors) key() string {
 // files gives the anchors to foreign programs: those that are in no file yet
 // are written to the scratch folder.
 func (a anchors) files(w *workspace) (compat.Trust, error) {
-	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile, SignerFile: a.signerFile}
+	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile, SignerFile: a.signerFile, PGPFile: a.pgpFile, APKFile: a.apkFile}
 	for _, f := range []struct {
 		path *string
 		data []byte
 		name string
-	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}, {&t.SignerFile, a.signer, "anchors/signer.pem"}} {
+	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}, {&t.SignerFile, a.signer, "anchors/signer.pem"},
+		{&t.PGPFile, a.pgp, "anchors/openpgp.asc"}, {&t.APKFile, a.apk, "anchors/apk.rsa.pub"}} {
 		if *f.path != "" || len(f.data) == 0 {
 			continue
 		}
@@ -339,7 +361,8 @@ func (a anchors) ship(w *workspace) ([]Entry, error) {
 		path string
 		data []byte
 		ship bool
-	}{{trustCA, a.ca, a.shipCA}, {trustTSA, a.tsa, a.shipTSA}, {trustSigner, a.signer, len(a.signer) > 0}, {trustRoot, root, len(root) > 0}} {
+	}{{trustCA, a.ca, a.shipCA}, {trustTSA, a.tsa, a.shipTSA}, {trustSigner, a.signer, len(a.signer) > 0}, {trustRoot, root, len(root) > 0},
+		{trustPGP, a.pgp, len(a.pgp) > 0}, {trustAPK, a.apk, len(a.apk) > 0}} {
 		if !f.ship {
 			continue
 		}

@@ -244,7 +244,7 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 		for _, s := range c.judging.FileSchemes(e.Path) {
 			cases = append(cases, compat.Case{File: file, Name: e.Path, Scheme: s, Want: compat.Accept})
 		}
-		if scheme == "" {
+		if scheme == "" || e.Kind == KindPackage && !c.hasJudge(scheme) {
 			continue
 		}
 		if e.Kind == KindSums {
@@ -280,13 +280,18 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 	return byPath, ctx.Err()
 }
 
+// hasJudge reports whether somebody else judges a scheme.
+func (c *court) hasJudge(scheme string) bool {
+	return slices.ContainsFunc(c.judges, func(j compat.Judge) bool { return j.Scheme == scheme })
+}
+
 // command is how somebody who has the dist folder asks the judge again, in it.
 func (c *court) command(r compat.Result, used compat.Trust) string {
 	i := slices.IndexFunc(c.judges, func(j compat.Judge) bool { return j.Name == r.Judge && j.Scheme == r.Scheme })
 	if i < 0 || c.judges[i].Command == nil || r.Command == "" {
 		return ""
 	}
-	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA, SignerFile: trustSigner}
+	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA, SignerFile: trustSigner, PGPFile: trustPGP, APKFile: trustAPK}
 	if !c.anchors.shipTSA && c.anchors.tsaFile != "" && filepath.IsAbs(used.TSAFile) && path.Base(used.TSAFile) != path.Base(trustTSA) {
 		trust.TSAFile = used.TSAFile
 	}
@@ -359,6 +364,12 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 		}
 		if err == nil {
 			err = carries(e, membersOf(e, all))
+		}
+		if err == nil && e.Signature != nil {
+			r.Scheme = e.Signature.Scheme
+			if _, err := verifyInside(w.file(e.Path), e.Signature.Scheme, c.anchors.trust()); err != nil {
+				return refuse(exitCode(err), err)
+			}
 		}
 		var format *dist.FormatError
 		if errors.As(err, &format) {

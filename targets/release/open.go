@@ -96,6 +96,7 @@ func ship(ctx context.Context, c *Config, k *packer, s *signer, from content, w 
 	for i := range parcels {
 		parcels[i].take(from.beside)
 	}
+	k.sign = s
 	packed, err := packAll(ctx, k, parcels, w, p)
 	if err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func planned(plan []target) []Entry {
 
 // outputs lists the paths that a release will need.
 func outputs(c *Config, plan []target, parcels []parcel) []string {
-	entries := []Entry{{Path: trustCA}, {Path: trustTSA}, {Path: trustSigner}, {Path: trustRoot}, {Path: sumsFile, Kind: KindSums}}
+	entries := []Entry{{Path: trustCA}, {Path: trustTSA}, {Path: trustSigner}, {Path: trustRoot}, {Path: trustPGP}, {Path: trustAPK}, {Path: sumsFile, Kind: KindSums}}
 	for _, t := range plan {
 		entries = append(entries, Entry{Path: t.Rel(), Kind: KindBinary, Platform: t.Platform.String()})
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/dist"
+	"github.com/hallmark-build/hallmark/signing"
 )
 
 // sumsFile is the name of the list of checksums.
@@ -91,6 +92,7 @@ type packer struct {
 	sums          []string // SHA-256 of the extra files when the run began
 	time          time.Time
 	digest        string
+	sign          *signer // signs packages from inside; nil: none is to be
 }
 
 func newPacker(ctx context.Context, own string, c *Config, o Options, version string, t time.Time) (*packer, error) {
@@ -219,9 +221,17 @@ func packAll(ctx context.Context, k *packer, parcels []parcel, w *workspace, p *
 	return entries, err
 }
 
+// signs reports whether a parcel is to carry a signature of its own.
+func (k *packer) signs(p parcel) bool {
+	return p.kind == KindPackage && k.sign != nil && k.sign.inside != nil && slices.Contains(k.sign.config.Packages, p.format)
+}
+
 func (k *packer) keyFor(p parcel) string {
 	d := newDigest("parcel 1")
 	d.add(k.digest, p.path, p.format)
+	if k.signs(p) {
+		d.add(k.sign.digest)
+	}
 	for _, e := range slices.Concat(p.bins, p.beside) {
 		d.add(e.Path, e.Mode, e.SHA256)
 	}
@@ -259,7 +269,12 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 	case dist.TarGz:
 		err = dist.WriteTarGz(dst, files, k.time)
 	default:
-		err = dist.WritePackage(dst, k.packageOf(p.format, goArch(p.platform), files))
+		pkg := k.packageOf(p.format, goArch(p.platform), files)
+		if k.signs(p) {
+			pkg.KeyName = k.name
+			pkg.Sign = func(signed io.Reader) ([]byte, error) { return k.sign.inside.Sign(p.format, k.time, signed) }
+		}
+		err = dist.WritePackage(dst, pkg)
 	}
 	if err != nil {
 		return e, err
@@ -270,7 +285,27 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 	if e.Contents, err = unpack(ctx, dst); err != nil {
 		return e, err
 	}
+	if k.signs(p) {
+		sig, err := verifyInside(dst, p.format, k.sign.anchors.trust())
+		if err != nil {
+			return e, err
+		}
+		e.Signature = describeSignature(sig)
+	}
 	return e, errors.Join(k.carriesExtra(e), carries(e, slices.Concat(p.bins, p.beside)))
+}
+
+// verifyInside verifies the signatures that a package carries; it is to carry
+// one at least.
+func verifyInside(file, format string, trust signing.Trust) (sig *signing.Signature, err error) {
+	n, err := dist.Signatures(file, format, func(signature []byte, signed io.Reader) (err error) {
+		sig, err = signing.VerifyPackage(format, signature, signed, trust)
+		return err
+	})
+	if err == nil && n == 0 {
+		err = &signing.Error{Kind: signing.Unsigned, Rule: signing.RulePresent, Err: errors.New("the package carries no signature")}
+	}
+	return sig, err
 }
 
 // goArch is the architecture as package dist takes it: arm with its version.
