@@ -66,6 +66,10 @@ func toolsFor(goarch string) []Tool {
 				Purpose: "C++ in " + m.what + " targets of toolchain mingw and clang-mingw", Version: version})
 	}
 	tools = append(tools, crossGCC(goarch)...)
+	if goarch != "arm64" {
+		tools = append(tools, Tool{Name: "qemu-aarch64", Programs: []string{"qemu-aarch64"}, Packages: []string{"qemu-user"}, Fedora: []string{"qemu-user"}, Arch: []string{"qemu-user"},
+			Purpose: "signed Linux programs for arm64 are run to see that they still do", Version: version})
+	}
 	return append(tools,
 		Tool{Name: "osslsigncode", Programs: []string{"osslsigncode"}, Packages: []string{"osslsigncode"}, Fedora: []string{"osslsigncode"}, Brew: []string{"osslsigncode"},
 			Purpose: "a second judge of signed Windows files, with trust and timestamp", Version: version},
@@ -93,6 +97,12 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
 		Tool{Name: "softhsm2-util", Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
 			Purpose: "a token without hardware, with which tests sign", Version: version},
+		Tool{Name: "wine64", Programs: []string{"wine64", "usr/lib/wine/wine64", "wine"}, Packages: []string{"wine64"}, Fedora: []string{"wine-core"}, Arch: []string{"wine"},
+			Purpose: "signed Windows programs are run to see that they still do (100 MB)", Version: version},
+		Tool{Name: "Xvfb", Programs: []string{"Xvfb"}, Packages: []string{"xvfb"}, Fedora: []string{"xorg-x11-server-Xvfb"}, Arch: []string{"xorg-server-xvfb"},
+			Purpose: "the screen for Windows programs that open windows"},
+		Tool{Name: "xdotool", Programs: []string{"xdotool"}, Packages: []string{"xdotool"}, Fedora: []string{"xdotool"}, Arch: []string{"xdotool"},
+			Purpose: "finding those windows"},
 		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
 			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
 			Purpose: "the kernel's own signer, with which tests compare byte by byte"},

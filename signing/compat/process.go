@@ -35,6 +35,8 @@ type program struct {
 	pkg     string         // Debian package
 	version []string       // arguments that print the version
 	match   *regexp.Regexp // its first group is the version
+	places  []string       // where else it may be, absolute; PATH comes first
+	env     []string       // what it needs beside environment
 	built   string         // folder below hallmark/tools in the user's cache folder where `mage setup` builds it; empty: PATH alone has it
 	also    []string       // folders to look in after PATH
 }
@@ -47,6 +49,12 @@ type answer struct {
 
 func (p program) key() (Key, error) {
 	path, err := exec.LookPath(p.name)
+	for _, place := range p.places {
+		if err == nil {
+			break
+		}
+		path, err = exec.LookPath(place)
+	}
 	if cache, cacheErr := os.UserCacheDir(); err != nil && p.built != "" && cacheErr == nil {
 		path, err = exec.LookPath(filepath.Join(cache, "hallmark", "tools", p.built, p.name))
 	}
@@ -87,16 +95,21 @@ func (p program) run(ctx context.Context, dir string, stdin io.Reader, args ...s
 	if err != nil {
 		return answer{}, err
 	}
+	return p.execute(ctx, key.Path, dir, stdin, args...)
+}
+
+// execute is run of the file at path, which is not looked for.
+func (p program) execute(ctx context.Context, path, dir string, stdin io.Reader, args ...string) (answer, error) {
 	var stdout, stderr boundedBuffer
-	cmd := exec.CommandContext(ctx, key.Path, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
 	cmd.Stdin = stdin
 	cmd.Stdout = &stdout
 	cmd.Stderr = &stderr
-	cmd.Env = environment()
+	cmd.Env = append(environment(), p.env...)
 	cmd.WaitDelay = waitDelay
 	ownGroup(cmd)
-	err = cmd.Run()
+	err := cmd.Run()
 	killGroup(cmd)
 
 	a := answer{stdout: string(stdout.kept), stderr: string(stderr.kept), exit: -1}
@@ -114,7 +127,7 @@ func (p program) run(ctx context.Context, dir string, stdin io.Reader, args ...s
 		return a, fmt.Errorf("running %s: %w", p.name, context.Cause(ctx))
 	}
 	if cmd.ProcessState == nil {
-		return a, fmt.Errorf("running %s: %w", key.Path, err)
+		return a, fmt.Errorf("running %s: %w", path, err)
 	}
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return a, crash("signal: " + ws.Signal().String())
@@ -132,7 +145,7 @@ func (p program) run(ctx context.Context, dir string, stdin io.Reader, args ...s
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return a, fmt.Errorf("running %s: %w", key.Path, err)
+		return a, fmt.Errorf("running %s: %w", path, err)
 	}
 	return a, nil
 }
