@@ -1,0 +1,196 @@
+package boundaries
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hallmark-build/hallmark/signing/compat"
+	"github.com/hallmark-build/hallmark/targets/page"
+)
+
+// Summary draws the map in one short table of Markdown, for a README: how files
+// were signed across, what happened to them down. Operations with the same
+// answers share a row.
+func (m *Map) Summary() []byte {
+	var b bytes.Buffer
+	answered, judges := m.answers()
+	fmt.Fprintf(&b, "%s %d of %d independent judges answered.\n\n", m.verdict(), answered, judges)
+	schemes := distinct(m.Cells, func(c *Cell) string { return c.Scheme })
+	sums := map[[2]string]*sum{}
+	for i := range m.Cells {
+		c := &m.Cells[i]
+		key := [2]string{operationKind(c.Operation), c.Scheme}
+		if sums[key] == nil {
+			sums[key] = &sum{}
+		}
+		sums[key].add(c)
+	}
+	var rows []string // answers
+	labels := map[string][]string{}
+	for _, op := range distinct(m.Cells, func(c *Cell) string { return operationKind(c.Operation) }) {
+		var row []string
+		for _, s := range schemes {
+			text := ""
+			if sums[[2]string{op, s}] != nil {
+				text = sums[[2]string{op, s}].signs()
+			}
+			row = append(row, text)
+		}
+		answers := strings.Join(row, " | ")
+		if labels[answers] == nil {
+			rows = append(rows, answers)
+		}
+		labels[answers] = append(labels[answers], page.Cell(words(op)))
+	}
+	b.WriteString("| after signing |")
+	for _, s := range schemes {
+		fmt.Fprintf(&b, " %s |", page.Cell(s))
+	}
+	fmt.Fprintf(&b, "\n|%s\n", strings.Repeat(" --- |", len(schemes)+1))
+	for _, answers := range rows {
+		fmt.Fprintf(&b, "| %s | %s |\n", strings.Join(labels[answers], ", "), answers)
+	}
+	b.WriteString("\n✓ accepted, ✕ refused, – cannot read it, all as expected; ! unexpected, ~ unexpected and allowed for a time, ? not asked. " +
+		"A number tells how many, where judges or files differ.\n")
+	return b.Bytes()
+}
+
+// signs are the chips in text. Where all cells agree their number says nothing.
+func (s sum) signs() string {
+	chips := s.chips()
+	var out []string
+	for _, c := range chips {
+		sign, n, _ := strings.Cut(c.Text, " ")
+		if len(chips) > 1 || c.Class == "bad" {
+			sign += n
+		}
+		if c.Class == "bad" {
+			sign = "**" + sign + "**"
+		}
+		if c.Class == "allowed" { // not struck out
+			sign = `\` + sign
+		}
+		out = append(out, sign)
+	}
+	return strings.Join(out, " ")
+}
+
+// Markdown draws the whole map: what HTML shows, but for the stories of cells
+// that are as expected, which the record has.
+func (m *Map) Markdown() []byte {
+	var b bytes.Buffer
+	b.WriteString("# Where signatures stop being accepted\n\n")
+	b.Write(m.Summary())
+	for _, n := range m.Notes {
+		fmt.Fprintf(&b, "\n> %s\n", page.Cell(n))
+	}
+	m.stories(&b, "Not as expected", func(c *Cell) bool { return c.Status == compat.Fail })
+	m.stories(&b, "Allowed for a time", func(c *Cell) bool { return c.Status == compat.Differ })
+	if len(m.Claims) > 0 {
+		b.WriteString("\n## Claims\n\n| claim | verdict | why |\n| --- | --- | --- |\n")
+		for _, c := range m.Claims {
+			fmt.Fprintf(&b, "| **%s** %s | %s | %s |\n", page.Cell(c.ID), page.Cell(c.Text), page.Cell(c.Verdict), page.Cell(c.Why))
+		}
+	}
+	operations, keys := m.tables()
+	for _, t := range operations {
+		t.markdown(&b, t.scheme, "after signing", line.name)
+	}
+	for _, t := range keys {
+		t.markdown(&b, t.scheme+": keys and digests", "key, digest", func(l line) string { return strings.TrimSpace(l.key + " " + l.digest) })
+	}
+	m.markdownFigures(&b)
+	m.markdownJudges(&b)
+	return b.Bytes()
+}
+
+// stories writes the cells that somebody has to look at, with their commands.
+func (m *Map) stories(b *bytes.Buffer, title string, in func(*Cell) bool) {
+	first := true
+	for i := range m.Cells {
+		c := &m.Cells[i]
+		if !in(c) {
+			continue
+		}
+		if first {
+			fmt.Fprintf(b, "\n## %s\n", title)
+			first = false
+		}
+		fmt.Fprintf(b, "\n- **%s** %s: %s: %s\n", page.Cell(c.Judge), page.Cell(c.Version), page.Cell(cellName(c)), page.Cell(reasonOf(c)))
+		for _, text := range []string{c.Command, c.Output} {
+			if text != "" {
+				b.WriteString("\n" + indented(printable(text)) + "\n")
+			}
+		}
+	}
+}
+
+// indented makes a block of code of text, whatever fences are in it.
+func indented(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = "      " + l
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (t table) markdown(b *bytes.Buffer, title, corner string, label func(line) string) {
+	fmt.Fprintf(b, "\n## %s\n\n| %s | files |", page.Cell(title), corner)
+	for _, c := range t.columns {
+		name := c.judge
+		if slices.ContainsFunc(t.columns, func(o column) bool { return o.judge == c.judge && o != c }) {
+			name += " (" + c.scheme + ")"
+		}
+		fmt.Fprintf(b, " %s |", page.Cell(name))
+	}
+	fmt.Fprintf(b, "\n|%s\n", strings.Repeat(" --- |", len(t.columns)+2))
+	for _, l := range t.lines {
+		name := label(l)
+		if places := l.places(); places != "" {
+			name += " (" + places + ")"
+		}
+		fmt.Fprintf(b, "| %s | %s |", page.Cell(name), page.Cell(l.who()))
+		for _, cells := range l.cells {
+			text := ""
+			if len(cells) > 0 {
+				var s sum
+				s.add(worst(cells))
+				text = s.signs()
+			}
+			fmt.Fprintf(b, " %s |", text)
+		}
+		b.WriteString("\n")
+	}
+}
+
+func (m *Map) markdownFigures(b *bytes.Buffer) {
+	first := true
+	for i := range m.Cells {
+		c := &m.Cells[i]
+		if len(c.Figures) == 0 {
+			continue
+		}
+		if first {
+			b.WriteString("\n## Measured\n\n| file | by | figures |\n| --- | --- | --- |\n")
+			first = false
+		}
+		fmt.Fprintf(b, "| %s | %s | %s |\n", page.Cell(cellName(c)), page.Cell(c.Judge), page.Cell(figures(c.Figures)))
+	}
+}
+
+func (m *Map) markdownJudges(b *bytes.Buffer) {
+	b.WriteString("\n## Judges\n\n| judge | asked about | version | what it does not check |\n| --- | --- | --- | --- |\n")
+	for _, j := range m.Judges {
+		version := j.Version
+		if j.Missing != "" {
+			version = j.Missing
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", page.Cell(j.Name), page.Cell(j.Scheme), page.Cell(version), page.Cell(j.Limits))
+	}
+	b.WriteString("\n## How it was made\n\n| | |\n| --- | --- |\n")
+	for _, f := range (&drawing{Map: m}).made() {
+		fmt.Fprintf(b, "| %s | %s |\n", page.Cell(f.Name), page.Cell(f.Value))
+	}
+}
