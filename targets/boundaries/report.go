@@ -1,12 +1,15 @@
 package boundaries
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"sort"
@@ -504,4 +507,45 @@ func orElse(a, b string) string {
 		return a
 	}
 	return b
+}
+
+// ReportFile and SummaryFile are the names of the reports in the output folder.
+const (
+	ReportFile  = "report.html"
+	SummaryFile = "report.md"
+)
+
+// WriteReports draws the reports of the map into the folder of its record, each
+// whole or not at all, and returns their paths.
+func (m *Map) WriteReports(dir string) ([]string, error) {
+	var page bytes.Buffer
+	if err := m.HTML(&page, os.DirFS(dir)); err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{ReportFile, page.Bytes()}, {SummaryFile, m.Markdown()}} {
+		file := filepath.Join(dir, f.name)
+		if err := writeFile(file, f.data); err != nil {
+			return nil, fmt.Errorf("writing the report: %w", err)
+		}
+		paths = append(paths, file)
+	}
+	return paths, nil
+}
+
+// Draw draws the reports again from a record, which is named by its file or by
+// its folder, and returns their paths.
+func Draw(record string) ([]string, error) {
+	dir := record
+	if filepath.Base(record) == MapFile {
+		dir = filepath.Dir(record)
+	}
+	m, err := Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	return m.WriteReports(dir)
 }
