@@ -2,7 +2,11 @@ package boundaries
 
 import (
 	"bytes"
+	"errors"
 	"html"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -194,4 +198,34 @@ func FuzzReport(f *testing.F) {
 		}
 		m.Markdown()
 	})
+}
+
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := Draw(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a record: %v", err)
+	}
+	file, err := synthetic().Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var drawn [][]byte
+	for _, record := range []string{dir, file} {
+		paths, err := Draw(record)
+		if err != nil || len(paths) != 2 {
+			t.Fatalf("%q, %v", paths, err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, ReportFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		drawn = append(drawn, data)
+	}
+	if !bytes.Equal(drawn[0], drawn[1]) || !bytes.Contains(drawn[0], []byte("2 of 3086 cells")) {
+		t.Error("drawn from the record again, it is another report")
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, SummaryFile)); err != nil || !bytes.Contains(data, []byte("2 of 3086 cells")) {
+		t.Errorf("%v", err)
+	}
 }
