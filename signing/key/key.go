@@ -13,6 +13,8 @@
 //	                 hashivault://…, by sigstore's plugin programs
 //	azure:https://HOST/ACCOUNT/PROFILE   Azure Artifact Signing, which makes
 //	                 short-lived certificates of its own (see azure.go)
+//	relic:CLIENT.pem+https://HOST/KEY   a relic server, which signs whole files:
+//	                 OpenRelic opens it, and Open does not
 //	pfx:PATH         a PKCS#12 file (RFC 7292): .pfx or .p12
 //	pem:CHAIN+KEY    two PEM files (RFC 7468), certificates and private key
 //	pem:BOTH         one PEM file with both
@@ -164,6 +166,8 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 			return nil, err
 		}
 		return k.finish(ref, "pkcs11", o)
+	case "relic":
+		return nil, &RefError{Reason: "a relic server signs whole PE files, one at a time", Hint: "use `mage signFile`; a release needs a key, by pkcs11:, kms: or azure:"}
 	case "azure":
 		k, err := openAzure(ctx, r.path, o)
 		if err != nil {

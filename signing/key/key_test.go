@@ -188,7 +188,7 @@ func TestRefErrors(t *testing.T) {
 		{"PEM:a", "did you mean pem?"},
 		{"release.pfx", "write pfx:release.pfx"},
 		{"chain.pem", "write pem:chain.pem"},
-		{"vault:hunter2", "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"},
+		{"vault:hunter2", "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, relic:CLIENT.pem+https://HOST/KEY, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"},
 		{"hunter2", "not understood"},
 		{"hunter2:pfx", "not known"},
 		{"pkcs11:tokn=x", "attribute \"tokn\" is not known here"},
@@ -245,7 +245,7 @@ func FuzzRef(f *testing.F) {
 		}
 		switch {
 		case r.scheme == "dev" && s == "dev" && r.path == "":
-		case slices.Contains([]string{"pfx", "pem", "kms", "pkcs11", "azure"}, r.scheme) && r.path != "" && s == r.scheme+":"+r.path:
+		case slices.Contains([]string{"pfx", "pem", "kms", "pkcs11", "azure", "relic"}, r.scheme) && r.path != "" && s == r.scheme+":"+r.path:
 		default:
 			t.Fatalf("%q was read as %+v", s, r)
 		}

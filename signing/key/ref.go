@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-const possible = "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"
+const possible = "possible are pkcs11:URI, pem:CHAIN+pkcs11:URI, kms:CHAIN+URI, azure:https://HOST/ACCOUNT/PROFILE, relic:CLIENT.pem+https://HOST/KEY, pfx:PATH, pem:CHAIN+KEY, pem:BOTH and dev"
 
 // ref is a parsed reference.
 type ref struct {
-	scheme string // dev, pfx, pem, kms, pkcs11 or azure
+	scheme string // dev, pfx, pem, kms, pkcs11, azure or relic
 	path   string // what follows it; empty for dev
 }
 
@@ -51,7 +51,7 @@ func parseRef(s string) (ref, error) {
 		return ref{scheme: scheme, path: path}, nil
 	case "awskms", "gcpkms", "azurekms", "hashivault":
 		return ref{}, &RefError{Reason: "a key in a service comes without its certificates", Hint: "write kms:chain.pem+" + scheme + "://…"}
-	case "pkcs11", "azure":
+	case "pkcs11", "azure", "relic":
 		return ref{scheme: scheme, path: path}, nil
 	}
 	if near := nearest(scheme); near != "" {
@@ -85,7 +85,7 @@ func nearest(s string) string {
 			return alias.to
 		}
 	}
-	for _, scheme := range []string{"dev", "pfx", "pem", "kms", "pkcs11", "azure"} {
+	for _, scheme := range []string{"dev", "pfx", "pem", "kms", "pkcs11", "azure", "relic"} {
 		if closeTo(s, scheme) {
 			return scheme
 		}

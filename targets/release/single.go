@@ -39,6 +39,9 @@ func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverri
 	if _, err := c.Sign.For(file); err != nil {
 		return err
 	}
+	if ref := o.identity(c); key.IsRelic(ref) {
+		return signFileByRelic(ctx, c, o, file, ref)
+	}
 	s, err := openSigner(ctx, "", c, o)
 	if err != nil {
 		return err
@@ -52,6 +55,31 @@ func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverri
 		state = "is signed already, and was left as it is"
 	}
 	o.Progress.Printf("%s: %s: %s", file, state, signatureLine(sig))
+	return nil
+}
+
+// signFileByRelic has a server sign the file as a whole. What is trusted must be
+// named: the server's certificate is not known beforehand.
+func signFileByRelic(ctx context.Context, c *Config, o Options, file, ref string) error {
+	r, err := key.OpenRelic(ref, key.Options{Dir: o.KeyDir, Password: o.Password})
+	if err != nil {
+		return err
+	}
+	if c.Trust.CA == "" {
+		return usage("name the roots to trust for the server's signature: -ca=FILE, or trust: {ca: FILE} in %s", ConfigFile)
+	}
+	var a anchors
+	if err := errors.Join(a.openCA(c, o, nil), a.openTSA(c, o, nil), a.openRules(c, o)); err != nil {
+		return err
+	}
+	if a, err = a.pools(); err != nil {
+		return err
+	}
+	sig, err := c.Sign.SignByRelic(ctx, file, r, a.trust())
+	if err != nil {
+		return err
+	}
+	o.Progress.Printf("%s: signed by %s: %s", file, r, signatureLine(sig))
 	return nil
 }
 
