@@ -118,9 +118,10 @@ func (a answerLine) problem(judge, check string) error {
 
 // refusals are the kernel's answers to a signature that is not good: not there
 // where one is required, not by a known key, not over this content, of an
-// algorithm that this kernel has not, or no signature at all.
+// algorithm that this kernel has not (ENOPKG if it does not know its name,
+// ENOENT if it was built without), or no signature at all.
 func refusals() []string {
-	return []string{"EPERM", "EKEYREJECTED", "ENOKEY", "ENOPKG", "EBADMSG", "EINVAL", "EMSGSIZE", "ENODATA"}
+	return []string{"EPERM", "EKEYREJECTED", "ENOKEY", "ENOPKG", "ENOENT", "EBADMSG", "EINVAL", "EMSGSIZE", "ENODATA"}
 }
 
 // verdict says what the kernel's answers to the steps of a check mean.
@@ -139,8 +140,10 @@ func (a answerLine) verdict(judge, check string) error {
 		switch {
 		case s.Do == "exec" && (check == checkIMA || check == checkIPE) && s.Errno == "EACCES":
 			return refuse("the kernel does not start it", s)
-		// It would start it, but it is a program for another machine, or wants
-		// a library. What is asked comes before that.
+		// The kernel would start it, but it is a program for another machine, or
+		// wants a library. What is asked comes before that.
+		case s.Do == "exec" && strings.HasPrefix(s.Detail, "signal: ") && s.Detail != "signal: killed":
+			return &UnclearError{Tool: judge, Reason: short("the kernel starts it, and it dies: " + s.Detail), Output: a.output()}
 		case s.Do == "exec" && slices.Contains([]string{"", "ENOEXEC", "ENOENT"}, s.Errno):
 			return nil
 		case s.Do == "enable" && check == checkIPE:
@@ -152,7 +155,7 @@ func (a answerLine) verdict(judge, check string) error {
 			return refuse("the module loader refuses it", s)
 		case s.Do == "enable" && slices.Contains(refusals(), s.Errno):
 			return refuse("enabling fs-verity is refused", s)
-		case s.Do == "setxattr" && slices.Contains(refusals(), s.Errno):
+		case s.Do == "setxattr" && (s.Errno == "EACCES" || slices.Contains(refusals(), s.Errno)):
 			return refuse("the attribute security.ima is refused", s)
 		default:
 			return &UnclearError{Tool: judge, Reason: short(fmt.Sprintf("%s: %s %s", s.Do, s.Errno, s.Detail)), Output: a.output()}
@@ -170,7 +173,7 @@ func meaning(errno string) string {
 		return "it is not a good signature of this content"
 	case "ENOKEY":
 		return "its signer is not known"
-	case "ENOPKG":
+	case "ENOPKG", "ENOENT":
 		return "this kernel has not its algorithm"
 	case "EBADMSG", "EINVAL":
 		return "it is malformed"

@@ -35,10 +35,7 @@ const bootLimit = 6 * time.Minute
 // Each kernel is booted once for all of its cases of a [Run].
 func KernelJudges() []Judge {
 	var judges []Judge
-	for _, m := range []machine{
-		{series: "6.1", pkg: "linux-image-cloud-amd64"},
-		{series: "6.12", pkg: "linux-image-6.12-cloud-amd64", ipe: true},
-	} {
+	for _, m := range machines() {
 		batch := &Batch{Limit: bootLimit, Verify: m.verify}
 		add := func(check, scheme, limits string) {
 			name := m.name(check)
@@ -78,6 +75,13 @@ type machine struct {
 	series string // of the kernel, "6.1"
 	pkg    string // Debian package that leads to the kernel's
 	ipe    bool   // the kernel has IPE
+}
+
+func machines() []machine {
+	return []machine{
+		{series: "6.1", pkg: "linux-image-cloud-amd64"},
+		{series: "6.12", pkg: "linux-image-6.12-cloud-amd64", ipe: true},
+	}
 }
 
 func (m machine) name(check string) string { return "linux-" + m.series + "-" + check }
@@ -173,46 +177,59 @@ func firmware() (code, vars string, err error) {
 
 // verify asks one boot all questions.
 func (m machine) verify(ctx context.Context, questions []Question, trust Trust) []error {
-	answers := make([]error, len(questions))
-	all := func(err error) []error {
-		for i := range answers {
-			if answers[i] == nil {
-				answers[i] = err
-			}
-		}
-		return answers
-	}
+	return m.ask(ctx, questions, trust).verdicts()
+}
+
+// inquiry is what a machine was asked, and said.
+type inquiry struct {
+	questions []Question
+	early     []error // what could be said without asking, for each question
+	cases     []caseOf
+	asked     []int // question of each case
+	said      said
+	err       error // of the machine
+}
+
+func (m machine) ask(ctx context.Context, questions []Question, trust Trust) inquiry {
+	q := inquiry{questions: questions, early: make([]error, len(questions))}
 	j, err := newJob(trust)
 	if err != nil {
-		return all(err)
+		for i := range q.early {
+			q.early[i] = err
+		}
+		return q
 	}
-	var asked []int // question of each case
 	var files []string
-	for i, q := range questions {
-		c, err := j.newCase(q, strings.TrimPrefix(q.Judge, m.name("")))
+	for i, question := range questions {
+		c, err := j.newCase(question, strings.TrimPrefix(question.Judge, m.name("")))
 		if err != nil {
-			answers[i] = err
+			q.early[i] = err
 			continue
 		}
-		j.Cases = append(j.Cases, c)
-		asked, files = append(asked, i), append(files, q.File)
+		q.cases, q.asked, files = append(q.cases, c), append(q.asked, i), append(files, question.File)
 	}
-	if len(asked) == 0 {
-		return answers
+	if j.Cases = q.cases; len(j.Cases) > 0 {
+		q.said, q.err = m.boot(ctx, j, files)
 	}
-	said, err := m.boot(ctx, j, files)
-	for n, i := range asked {
-		q := questions[i]
-		check := j.Cases[n].Check
-		switch a, heard := said.cases[n]; {
+	return q
+}
+
+// verdicts returns the answer to each question.
+func (q inquiry) verdicts() []error {
+	answers := slices.Clone(q.early)
+	for n, i := range q.asked {
+		judge, check := q.questions[i].Judge, q.cases[n].Check
+		a, heard := q.said.cases[n]
+		p, failed := q.said.problems[check]
+		switch {
 		case heard:
-			answers[i] = a.verdict(q.Judge, check)
-		case said.problems[check].Problem != "":
-			answers[i] = said.problems[check].problem(q.Judge, check)
-		case err != nil:
-			answers[i] = named(err, q.Judge)
+			answers[i] = a.verdict(judge, check)
+		case failed:
+			answers[i] = p.problem(judge, check)
+		case q.err != nil:
+			answers[i] = named(q.err, judge)
 		default:
-			answers[i] = &UnclearError{Tool: q.Judge, Reason: "the kernel was not asked"}
+			answers[i] = &UnclearError{Tool: judge, Reason: "the kernel was not asked"}
 		}
 	}
 	return answers

@@ -28,7 +28,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // job is what the host asks.
@@ -97,6 +100,10 @@ func (g *guest) run() error {
 	if g.kmsg, err = openLog(); err != nil {
 		return err
 	}
+	// Else IMA and IPE lose their voice after ten refusals.
+	if err := os.WriteFile("/proc/sys/kernel/printk_ratelimit", []byte("0"), 0); err != nil {
+		return err
+	}
 	text, err := os.ReadFile("/job.json")
 	if err != nil {
 		return err
@@ -146,7 +153,16 @@ func (g *guest) say(l line) {
 	fmt.Fprintf(g.port, "hallmark %s\n", text)
 }
 
-// answer sends what became of a case.
+// answer sends what became of a case. Records for the audit are logged by a
+// thread of the kernel's, in its own time.
 func (g *guest) answer(i int, steps ...step) {
-	g.say(line{Case: &i, Steps: steps, Log: g.log()})
+	log := g.log()
+	if steps[len(steps)-1].Errno == "EACCES" {
+		for end := time.Now().Add(time.Second); !slices.ContainsFunc(log, isAudit) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			log = append(log, g.log()...)
+		}
+	}
+	g.say(line{Case: &i, Steps: steps, Log: log})
 }
+
+func isAudit(line string) bool { return strings.HasPrefix(line, "audit: ") }
