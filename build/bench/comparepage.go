@@ -40,8 +40,8 @@ func (p *Pairing) HTML() ([]byte, error) {
 }
 
 // drawUnit draws one unit of all pairs: two bars and a row of the table for each.
-func (p *Pairing) drawUnit(unit string, common Dimensions) (group, error) {
-	g := group{Title: capital(unitTitle(unit)), Common: common.words()}
+func (p *Pairing) drawUnit(unit string, common Dimensions) (pageGroup, error) {
+	g := pageGroup{Title: capital(unitTitle(unit)), Common: common.words()}
 	rows := p.Of(unit)
 	f := figure{Caption: "Medians and 95 % intervals."}
 	var bars []bar
@@ -74,7 +74,7 @@ func (p *Pairing) drawUnit(unit string, common Dimensions) (group, error) {
 		}
 	}
 	if err := f.draw(bars, unit); err != nil {
-		return group{}, fmt.Errorf("drawing %s: %w", unit, err)
+		return pageGroup{}, fmt.Errorf("drawing %s: %w", unit, err)
 	}
 	g.Figures = []figure{f}
 	g.Tables = []table{p.unitTable(unit, common)}
@@ -95,7 +95,7 @@ func (p *Pairing) unitTable(unit string, common Dimensions) table {
 	for _, r := range p.Of(unit) {
 		d := comparisonCell(unit, r.Comparison)
 		d.Detail = "p" + formatP(r.Adjusted)
-		t.Rows = append(t.Rows, []cell{{Value: r.name(common)}, summaryCell(unit, r.A), summaryCell(unit, r.B), d,
+		t.Rows = append(t.Rows, []pageCell{{Value: r.name(common)}, summaryCell(unit, r.A), summaryCell(unit, r.B), d,
 			{Value: fmt.Sprintf("%d+%d", r.A.N, r.B.N)}})
 	}
 	return t

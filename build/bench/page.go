@@ -19,7 +19,7 @@ type page struct {
 	Programs        []Program
 	Claims          []Claim
 	Facts           []Differ // what differs between the sides of a pairing
-	Groups          []group
+	Groups          []pageGroup
 	Unmeasured      []unmeasured
 	Machines        []machineTable
 	Tools           [][4]string // role, name, version, path
@@ -28,8 +28,8 @@ type page struct {
 	Columns         string // what the columns of differences mean
 }
 
-// A group is the series of one program and scenario.
-type group struct {
+// A pageGroup is the series of one program and scenario.
+type pageGroup struct {
 	Title   string
 	Common  string // dimensions that all its series have
 	Figures []figure
@@ -53,11 +53,11 @@ type legend struct {
 type table struct {
 	Caption string
 	Head    []string
-	Rows    [][]cell
+	Rows    [][]pageCell
 }
 
-// A cell is a value with what qualifies it.
-type cell struct {
+// A pageCell is a value with what qualifies it.
+type pageCell struct {
 	Value, Detail string
 	Class         string // better, worse, same, base
 }

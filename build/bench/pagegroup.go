@@ -28,9 +28,9 @@ func groupSeries(series []Series) [][]*Series {
 }
 
 // drawGroup draws the charts and tables of series that differ in neither program nor scenario.
-func drawGroup(kind Kind, series []*Series) (group, error) {
+func drawGroup(kind Kind, series []*Series) (pageGroup, error) {
 	first := series[0].Dimensions
-	g := group{Title: strings.Trim(first.Get("program")+": "+first.Get("scenario"), ": ")}
+	g := pageGroup{Title: strings.Trim(first.Get("program")+": "+first.Get("scenario"), ": ")}
 	var common Dimensions
 	if len(series) > 1 {
 		common = slices.DeleteFunc(first.Without("program", "scenario"), func(d Dimension) bool {
@@ -54,7 +54,7 @@ func drawGroup(kind Kind, series []*Series) (group, error) {
 		g.Figures, err = unitFigures(series, name)
 	}
 	if err != nil {
-		return group{}, fmt.Errorf("drawing %s: %w", g.Title, err)
+		return pageGroup{}, fmt.Errorf("drawing %s: %w", g.Title, err)
 	}
 	g.Tables = []table{mainTable(series, name)}
 	if t := phaseTable(series, name); len(t.Rows) > 0 {
@@ -221,7 +221,7 @@ func mainTable(series []*Series, name func(*Series) string) table {
 	}
 	t.Head = append(t.Head, "Runs")
 	for row, s := range series {
-		cells := []cell{{Value: name(s)}}
+		cells := []pageCell{{Value: name(s)}}
 		for i, u := range units {
 			cells = append(cells, summaryCell(u, Summarize(s.Values(u))))
 			if i == 0 && len(series) > 1 {
@@ -231,7 +231,7 @@ func mainTable(series []*Series, name func(*Series) string) table {
 		if shares {
 			cells = append(cells, shareCell(linkShare(s)))
 		}
-		t.Rows = append(t.Rows, append(cells, cell{Value: fmt.Sprint(len(s.Samples))}))
+		t.Rows = append(t.Rows, append(cells, pageCell{Value: fmt.Sprint(len(s.Samples))}))
 	}
 	return t
 }
@@ -243,26 +243,26 @@ func isPhaseUnit(unit string) bool {
 	})
 }
 
-func summaryCell(unit string, s Summary) cell {
+func summaryCell(unit string, s Summary) pageCell {
 	if s.N == 0 {
-		return cell{Value: "–"}
+		return pageCell{Value: "–"}
 	}
-	return cell{Value: formatValue(unit, s.Median), Detail: s.Spread()}
+	return pageCell{Value: formatValue(unit, s.Median), Detail: s.Spread()}
 }
 
-func differenceCell(unit string, row int, base, s *Series) cell {
+func differenceCell(unit string, row int, base, s *Series) pageCell {
 	if row == 0 {
-		return cell{Value: "first", Class: "base"}
+		return pageCell{Value: "first", Class: "base"}
 	}
 	return comparisonCell(unit, Compare(base.Values(unit), s.Values(unit)))
 }
 
 // comparisonCell is a difference with its p-value, coloured by what is better.
-func comparisonCell(unit string, c Comparison) cell {
+func comparisonCell(unit string, c Comparison) pageCell {
 	if c.A.N == 0 || c.B.N == 0 {
-		return cell{Value: "–"}
+		return pageCell{Value: "–"}
 	}
-	d := cell{Value: c.Delta(), Detail: "p" + formatP(c.P), Class: "same"}
+	d := pageCell{Value: c.Delta(), Detail: "p" + formatP(c.P), Class: "same"}
 	if c.Real {
 		d.Class = "worse"
 		if c.B.Median > c.A.Median == moreIsBetter(unit) {
@@ -284,11 +284,11 @@ func linkShare(s *Series) Summary {
 	return Summarize(shares)
 }
 
-func shareCell(s Summary) cell {
+func shareCell(s Summary) pageCell {
 	if s.N == 0 {
-		return cell{Value: "–"}
+		return pageCell{Value: "–"}
 	}
-	c := cell{Value: fmt.Sprintf("%.0f %%", 100*s.Median)}
+	c := pageCell{Value: fmt.Sprintf("%.0f %%", 100*s.Median)}
 	if s.Known {
 		c.Detail = fmt.Sprintf("%.0f to %.0f", 100*s.Lo, 100*s.Hi)
 	}
@@ -309,7 +309,7 @@ func phaseTable(series []*Series, name func(*Series) string) table {
 		return table{}
 	}
 	for _, s := range series {
-		cells := []cell{{Value: name(s)}}
+		cells := []pageCell{{Value: name(s)}}
 		for _, p := range used {
 			cells = append(cells, phaseCell(s, p.phase))
 		}
@@ -318,16 +318,16 @@ func phaseTable(series []*Series, name func(*Series) string) table {
 	return t
 }
 
-func phaseCell(s *Series, p Phase) cell {
+func phaseCell(s *Series, p Phase) pageCell {
 	of := s.Values
 	if slices.Contains(LinkPhases(), p) {
 		of = s.ProfileValues
 	}
 	wall := Summarize(of(p.Unit()))
 	if wall.N == 0 {
-		return cell{Value: "–"}
+		return pageCell{Value: "–"}
 	}
-	c := cell{Value: formatValue(p.Unit(), wall.Median)}
+	c := pageCell{Value: formatValue(p.Unit(), wall.Median)}
 	if cpu := Summarize(of(p.CPUUnit())); cpu.N > 0 {
 		c.Detail = "CPU " + formatValue(p.CPUUnit(), cpu.Median)
 	}
