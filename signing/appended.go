@@ -16,14 +16,15 @@ import (
 	"github.com/hallmark-build/hallmark/signing/key"
 )
 
-// Appended signs ELF files as the kernel's scripts/sign-file.c does modules
+// Appended signs ELF files, programs, shared objects and kernel modules alike, as
+// the kernel's scripts/sign-file.c does modules
 // (include/linux/module_signature.h):
 //
 //	ELF file, unchanged
 //	DER of a detached CMS SignedData over all bytes before it
 //	struct module_signature, 12 bytes:
 //	    algo, hash          uint8   0
-//	    id_type             uint8   2, PKCS #7
+//	    id_type             uint8   2, PKCS #7 (0 OpenPGP and 1 X.509, before Linux 4.3)
 //	    signer_len          uint8   0
 //	    key_id_len          uint8   0
 //	    pad                 3 bytes 0
@@ -35,6 +36,15 @@ import (
 // 1.2.840.113549.1.9.16.2.14, which kernels pass over. The key's chain is
 // embedded, so that the CMS verifies with nothing but a root. With neither
 // chain nor timestamp the bytes are those of sign-file.
+//
+// A trailer of an old kind has algo, hash and the two lengths set, and lies behind
+// a signer's name, a key identifier and a signature of these lengths. No kernel
+// takes it any more: it is named, and replaced or taken off like any other.
+//
+// A kernel with MODULE_SIG_FORCE, module.sig_enforce=1 or lockdown refuses to load
+// a module without such a signature by a key of its own, of the keyring
+// .secondary_trusted_keys or of the machine's owner (MOK, platform). No kernel
+// looks for it when it runs a program.
 //
 // ELF does not mind bytes after its last section, so a signed program runs as
 // before. Tools that write the file anew (strip, objcopy, upx) drop the
@@ -65,6 +75,10 @@ func (a Appended) Sign(ctx context.Context, src, dst string, k *key.Key, ts Time
 func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
 	h := cmp.Or(a.Hash, crypto.SHA256)
 	return makeOutput(ctx, a, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+		if kind := compression(src, in); kind != "" {
+			return fail(Unsupported, RuleFormat, 0, "a module is signed before it is compressed: decompress it (%s), sign it, and compress it again",
+				map[string]string{"xz": "xz -d", "zst": "zstd -d", "gz": "gzip -d"}[kind])
+		}
 		size, err := contentSize(in, size)
 		if err != nil {
 			return err
@@ -100,7 +114,13 @@ func appendTrailer(der []byte) []byte {
 
 // Verify implements [Scheme].
 func (Appended) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
-	return verifyFile(ctx, file, trust, verifyAppended)
+	return verifyFile(ctx, file, trust, func(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (sig *Signature, err error) {
+		err = decompressed(ctx, file, r, size, func(r io.ReaderAt, size int64) error {
+			sig, err = verifyAppended(ctx, r, size, trust)
+			return err
+		})
+		return sig, err
+	})
 }
 
 func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
@@ -154,42 +174,72 @@ func tamperedContent(err error, at int64) error {
 	return err
 }
 
+// trailer is what follows an appended signature, and where the parts lie.
+type trailer struct {
+	fields  [trailerSize]byte // struct module_signature
+	at      int64             // where it begins
+	content int64             // length of what is signed
+}
+
+// findTrailer returns the outermost trailer of a file, of whatever kind.
+func findTrailer(r io.ReaderAt, size int64) (t trailer, err error) {
+	var end [trailerSize + len(trailerMagic)]byte
+	t.at = size - int64(len(end))
+	if err := readAt(r, end[:], t.at, size); err == io.ErrUnexpectedEOF || string(end[trailerSize:]) != trailerMagic {
+		return t, fail(Unsigned, RulePresent, 0, "no appended signature: the file does not end in %q", trailerMagic)
+	} else if err != nil {
+		return t, err
+	}
+	t.fields = [trailerSize]byte(end[:])
+	length := int64(binary.BigEndian.Uint32(end[8:]))
+	if length == 0 || length > maxAppendedSize {
+		return t, fail(Malformed, RuleTable, t.at+8, "signature of %d bytes in a file of %d", length, size)
+	}
+	if t.fields[2] < idTypePKCS7 {
+		length += int64(t.fields[3]) + int64(t.fields[4])
+	}
+	if length > t.at {
+		return t, fail(Malformed, RuleTable, t.at+8, "signature of %d bytes in a file of %d", length, size)
+	}
+	t.content = t.at - length
+	return t, nil
+}
+
 // readTrailer returns the outermost appended signature of a file and the
 // length of what it signs.
 func readTrailer(r io.ReaderAt, size int64) (der []byte, content int64, err error) {
-	var end [trailerSize + len(trailerMagic)]byte
-	at := size - int64(len(end))
-	if err := readAt(r, end[:], at, size); err == io.ErrUnexpectedEOF || string(end[trailerSize:]) != trailerMagic {
-		return nil, 0, fail(Unsigned, RulePresent, 0, "no appended signature: the file does not end in %q", trailerMagic)
-	} else if err != nil {
+	t, err := findTrailer(r, size)
+	if err != nil {
 		return nil, 0, err
 	}
-	length := int64(binary.BigEndian.Uint32(end[8:]))
-	if end[2] != idTypePKCS7 {
-		return nil, 0, fail(Malformed, RuleTable, at+2, "signature type %d, must be 2 (PKCS #7)", end[2])
+	switch kind := t.fields[2]; kind {
+	case idTypePKCS7:
+	case 0, 1:
+		return nil, 0, fail(Malformed, RuleTable, t.at+2, "an old signature with %s identifier (type %d), which no kernel takes since 4.3: sign again, which replaces it",
+			[]string{"an OpenPGP", "an X.509"}[kind], kind)
+	default:
+		return nil, 0, fail(Malformed, RuleTable, t.at+2, "signature type %d, must be 2 (PKCS #7)", kind)
 	}
-	for i, b := range end[:8] {
+	for i, b := range t.fields[:8] {
 		if i != 2 && b != 0 {
-			return nil, 0, fail(Malformed, RuleTable, at+int64(i), "byte %d of the trailer is %#02x, must be 0", i, b)
+			return nil, 0, fail(Malformed, RuleTable, t.at+int64(i), "byte %d of the trailer is %#02x, must be 0", i, b)
 		}
 	}
-	if length == 0 || length > min(at, maxAppendedSize) {
-		return nil, 0, fail(Malformed, RuleTable, at+8, "signature of %d bytes in a file of %d", length, size)
-	}
-	der = make([]byte, length)
-	return der, at - length, readAt(r, der, at-length, size)
+	der = make([]byte, t.at-t.content)
+	return der, t.content, readAt(r, der, t.content, size)
 }
 
-// contentSize returns the length of a file without its appended signatures.
+// contentSize returns the length of a file without its appended signatures, of
+// whatever kind.
 func contentSize(r io.ReaderAt, size int64) (int64, error) {
 	for range maxStacked {
-		_, content, err := readTrailer(r, size)
+		t, err := findTrailer(r, size)
 		if isUnsigned(err) {
 			return size, nil
 		} else if err != nil {
 			return 0, err
 		}
-		size = content
+		size = t.content
 	}
 	return 0, fail(Malformed, RuleTrailing, 0, "more than %d appended signatures", maxStacked)
 }

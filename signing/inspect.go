@@ -76,6 +76,11 @@ func Inspect(ctx context.Context, file string, trust Trust) (*Report, error) {
 		err = inspectELF(ctx, f, info.Size(), trust, report)
 	case isSubject(file, f, info.Size()):
 		err = inspectSubject(ctx, file, trust, report)
+	case compression(file, f) != "":
+		report.Format = "ELF, compressed"
+		err = decompressed(ctx, file, f, info.Size(), func(r io.ReaderAt, size int64) error {
+			return inspectELF(ctx, r, size, trust, report)
+		})
 	default:
 		_, err = Config{}.For(file)
 	}

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -263,9 +264,11 @@ func (c Config) maker(file string) (maker, error) {
 		return nil, err
 	case n >= 2 && string(magic[:2]) == "MZ":
 		return Authenticode{Description: c.Description, URL: c.URL, Hash: h, PageHashes: c.PageHashes}, nil
-	case n == 4 && string(magic[:]) == "\x7fELF" && slices.Contains(c.ELF, Section{}.Name()):
+	case n == 4 && string(magic[:]) == "\x7fELF" && slices.Contains(c.ELF, Section{}.Name()) && filepath.Ext(file) != ".ko":
 		return Section{Hash: h}, nil
 	case n == 4 && string(magic[:]) == "\x7fELF":
+		return Appended{Hash: h}, nil // for modules always: it is what the module loader knows
+	case compression(file, f) != "":
 		return Appended{Hash: h}, nil
 	}
 	if info, err := f.Stat(); err == nil && isSubject(file, f, info.Size()) {
