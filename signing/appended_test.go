@@ -315,50 +315,6 @@ func verifyBytes(t testing.TB, s Scheme, b []byte, trust Trust) (*Signature, err
 	return verify(t.Context(), bytes.NewReader(b), int64(len(b)), trust)
 }
 
-func FuzzVerifyPE(f *testing.F) {
-	w := sharedWorld()
-	signed := readFile(f, mustSign(f, Authenticode{Description: "x", URL: "https://x.example"}, sample(f, "impbyord.exe"), w.key, w.tsa))
-	f.Add(signed)
-	f.Add(readFile(f, sample(f, "impbyord.exe")))
-	f.Add(readFile(f, sample(f, "WdBoot.sys")))
-	trust := w.trust()
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := verifyPE(t.Context(), bytes.NewReader(b), int64(len(b)), trust); err == nil && !bytes.Equal(b, signed) {
-			t.Error("accepted a file that was never signed")
-		}
-	})
-}
-
-func FuzzVerifyAppended(f *testing.F) {
-	w := sharedWorld()
-	signed := readFile(f, mustSign(f, Appended{}, writeFile(f, "tiny", tinyELF(), 0o755), w.key, w.tsa))
-	f.Add(signed)
-	f.Add(tinyELF())
-	trust := w.trust()
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := verifyAppended(t.Context(), bytes.NewReader(b), int64(len(b)), trust); err == nil && !bytes.Equal(b, signed) {
-			t.Error("accepted a file that was never signed")
-		}
-	})
-}
-
-func FuzzIndirectData(f *testing.F) {
-	for _, pages := range [][]byte{nil, []byte("table")} {
-		good, err := marshalIndirectData(crypto.SHA256, make([]byte, 32), pages)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(good)
-	}
-	f.Fuzz(func(t *testing.T, der []byte) {
-		d, err := parseIndirectData(der)
-		if err == nil && (len(d.digest) != d.hash.Size() || (d.pageHash == 0) != (d.pages == nil)) {
-			t.Fatalf("%+v", d)
-		}
-		parseOpusInfo(der)
-	})
-}
-
 // TestChecksum compares the sum with the definition, word by word.
 func TestChecksum(t *testing.T) {
 	t.Parallel()

@@ -275,17 +275,6 @@ func TestDetachedCancelled(t *testing.T) {
 	}
 }
 
-func FuzzIMA(f *testing.F) {
-	f.Add([]byte("\x03\x02\x04abcd\x00\x01x"))
-	f.Add([]byte("\x06\x03\x06abcd\x00\x02xy"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := parseIMA(b)
-		if err == nil && (len(s.signature) != len(b)-imaHeader || len(s.keyID) != 4) {
-			t.Fatalf("%x: %+v", b, s)
-		}
-	})
-}
-
 // BenchmarkVerity200MB compares the fs-verity digest of 200 MB with fsverity's.
 func BenchmarkVerity200MB(b *testing.B) {
 	file := content(b, 200<<20)

@@ -39,6 +39,7 @@ var (
 )
 
 const (
+	maxPage       = 1 << 20 // SectionAlignment; it is 4 KiB nearly always
 	pageHashClass = "\xa6\xb5\x86\xd5\xb4\xa1\x24\x66\xae\x05\xa2\x17\xda\x8e\x60\xd6"
 	maxPages      = 1 << 20 // of 4 KiB: a file of 4 GiB
 )
@@ -56,7 +57,8 @@ type pageTable struct {
 	next  int    // in order: the page that is being hashed
 	skip  [2]page
 	d     hash.Hash
-	sums  [][]byte
+	rows  []byte // of the table, in the order of pages
+	zeros []byte // a page of them
 }
 
 // newPageTable lays out the table of a file.
@@ -69,10 +71,18 @@ func newPageTable(p *peFile, r io.ReaderAt, h crypto.Hash) (*pageTable, error) {
 	t := &pageTable{hash: h, size: int64(binary.LittleEndian.Uint32(fields[:])), d: h.New(),
 		skip: [2]page{{p.checksum, p.checksum + 4}, {p.certDir, p.certDir + 8}}}
 	headers := int64(binary.LittleEndian.Uint32(fields[28:]))
-	if t.size < 512 || headers < p.afterHeaders || headers > t.size || headers > p.end() {
-		return nil, fail(Unsupported, RulePageHash, opt+32, "no page hashes for headers of %d bytes and pages of %d: the headers must fit a page", headers, t.size)
+	if t.size < 512 || t.size > maxPage || headers < p.afterHeaders || headers > t.size || headers > p.end() {
+		return nil, fail(Unsupported, RulePageHash, opt+32, "no page hashes for headers of %d bytes and pages of %d: the headers must fit a page, and that 1 MiB", headers, t.size)
 	}
-	t.pages = []page{{0, headers}}
+	var count, total int64
+	for _, s := range p.sections {
+		total += s.end - s.start
+		count += (s.end - s.start + t.size - 1) / t.size
+	}
+	if total > p.end() || count >= maxPages {
+		return nil, fail(Unsupported, RulePageHash, opt, "no page hashes for sections that overlap, or more than %d pages", maxPages)
+	}
+	t.pages = append(make([]page, 0, count+1), page{0, headers})
 	for _, s := range p.sections {
 		if s.start == s.end {
 			continue
@@ -81,14 +91,11 @@ func newPageTable(p *peFile, r io.ReaderAt, h crypto.Hash) (*pageTable, error) {
 			return nil, fail(Malformed, RuleFormat, opt, "a section ends at %#x, the image at %#x", s.end, p.end())
 		}
 		for at := s.start; at < s.end; at += t.size {
-			if len(t.pages) == maxPages {
-				return nil, fail(Unsupported, RulePageHash, opt, "more than %d pages", maxPages)
-			}
 			t.pages = append(t.pages, page{at, min(at+t.size, s.end)})
 		}
 		t.last = s.end
 	}
-	t.sums = make([][]byte, len(t.pages))
+	t.rows, t.zeros = make([]byte, len(t.pages)*t.row(), (len(t.pages)+1)*t.row()), make([]byte, t.size)
 	t.order = make([]int, len(t.pages))
 	for i := range t.order {
 		t.order[i] = i
@@ -102,6 +109,9 @@ func newPageTable(p *peFile, r io.ReaderAt, h crypto.Hash) (*pageTable, error) {
 	return t, nil
 }
 
+// row is the length of an entry of the table.
+func (t *pageTable) row() int { return 4 + t.hash.Size() }
+
 // write takes the block of the file that begins at offset at.
 func (t *pageTable) write(b []byte, at int64) {
 	for t.next < len(t.order) {
@@ -114,8 +124,10 @@ func (t *pageTable) write(b []byte, at int64) {
 		if g.end > at+int64(len(b)) {
 			return
 		}
-		t.d.Write(make([]byte, t.size-(g.end-g.start)))
-		t.sums[i] = t.d.Sum(nil)
+		t.d.Write(t.zeros[:t.size-(g.end-g.start)])
+		row := t.rows[i*t.row() : (i+1)*t.row()]
+		binary.LittleEndian.PutUint32(row, uint32(g.start))
+		t.d.Sum(row[:4])
 		t.d.Reset()
 		t.next++
 	}
@@ -133,14 +145,10 @@ func (t *pageTable) digest(b []byte, at int64) {
 
 // table returns the table, once the whole file has gone by.
 func (t *pageTable) table() ([]byte, error) {
-	var b []byte
-	for i, g := range t.pages {
-		if t.sums[i] == nil {
-			return nil, errors.New("a page of the file was not read")
-		}
-		b = append(binary.LittleEndian.AppendUint32(b, uint32(g.start)), t.sums[i]...)
+	if t.next < len(t.order) {
+		return nil, errors.New("a page of the file was not read")
 	}
-	b = binary.LittleEndian.AppendUint32(b, uint32(t.last))
+	b := binary.LittleEndian.AppendUint32(t.rows, uint32(t.last))
 	return append(b, make([]byte, t.hash.Size())...), nil
 }
 

@@ -96,17 +96,3 @@ func judgeSection(t *testing.T, w *world, signed, src string) {
 		}
 	}
 }
-
-func FuzzVerifySection(f *testing.F) {
-	w := newWorld(f, newRSA(f), codeSigning)
-	for _, b := range [][]byte{tinyELF(), tinyELF32()} {
-		f.Add(b)
-		f.Add(readFile(f, mustSign(f, Section{}, writeFile(f, "x", b, 0o755), w.key, nil)))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		verifySection(t.Context(), bytes.NewReader(b), int64(len(b)), Trust{})
-		if s, err := readSections(bytes.NewReader(b), int64(len(b))); err == nil {
-			s.patch(bytes.Clone(b[:min(64, len(b))]), int64(len(b)), []byte{0x30, 0})
-		}
-	})
-}

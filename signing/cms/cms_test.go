@@ -238,34 +238,3 @@ func TestGenTime(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	k, c := selfSigned(f, oidCodeSigning)
-	for _, m := range []Message{{Bare: true}, {}, {NullParams: true, Certificates: []*x509.Certificate{c}, Content: []byte{4, 1, 'x'}}} {
-		m.ContentType, m.Hash, m.Digest = OIDData, crypto.SHA256, sum(crypto.SHA256, []byte("x"))
-		der, err := m.Sign(k, c, nil)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(der)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		sd, err := Parse(b)
-		if err != nil {
-			return
-		}
-		for i := range sd.Signers {
-			sd.Verify(i, sd.ContentDigest, c)
-		}
-	})
-}
-
-func FuzzParseToken(f *testing.F) {
-	der, _ := newToken(f, oidTimeStamping, nil)
-	f.Add(der)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if token, err := ParseToken(b); err == nil && len(token.Imprint) != token.Hash.Size() {
-			t.Error("an imprint that does not fit its digest")
-		}
-	})
-}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -226,6 +227,13 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// allocated is how many bytes this process has ever allocated.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
 // FuzzOpen reads anything, and signs what it can read. What was signed must be
 // readable.
 func FuzzOpen(f *testing.F) {
@@ -239,6 +247,12 @@ func FuzzOpen(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, name uint8, b []byte) {
+		before := allocated()
+		defer func() {
+			if n := allocated() - before; n > 64<<20 {
+				t.Errorf("%d MB were allocated for a file of %d bytes", n>>20, len(b))
+			}
+		}()
 		file := names[int(name)%len(names)]
 		s, err := Open(file, bytes.NewReader(b), int64(len(b)))
 		if err != nil {
