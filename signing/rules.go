@@ -18,7 +18,7 @@ func Rules() []RuleInfo {
 		{RuleFormat, "the file is a well-formed PE, ELF or other known file", "", false},
 		{RulePresent, "there is a signature", "", false},
 		{RuleTable, "certificate table or trailer: bounds, alignment, revision, type", "", false},
-		{RulePadding, "nothing but zeros, at most seven, behind a signature in its table entry", "CVE-2013-3900: programs that carry a payload where no digest looks", true},
+		{RulePadding, "nothing but zeros, at most seven, behind a signature in its table entry, and in the free places of an MSI package", "CVE-2013-3900, CVE-2020-1464: programs that carry a payload where no digest looks", true},
 		{RuleTrailing, "nothing follows the certificate table or trailer", "", false},
 		{RuleChecksum, "the PE checksum is right", "it covers the bytes of the table that no signature can; Windows demands it of drivers only", true},
 		{RuleDER, "the signature is DER, its signed attributes in order", "signatures that Windows refuses; relic makes them", true},

@@ -133,6 +133,13 @@ func verifySubject(subject sip.Subject, trust Trust) (*Signature, error) {
 	if !bytes.Equal(signed, digest) {
 		return nil, fail(Tampered, RuleDigest, 0, "the signed %v digest is %x, the file's is %x: the file was changed after signing", h, signed, digest)
 	}
+	if c, ok := subject.(sip.Container); ok && trust.enforces(RulePadding) {
+		if at, err := c.Hidden(); err != nil {
+			return nil, fromSIP(err)
+		} else if at >= 0 {
+			return nil, fail(Malformed, RulePadding, at, "bytes hide in a free place of the container, which no digest covers (as in CVE-2020-1464)")
+		}
+	}
 	sig, err := checkAuthenticode(sd, trust)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -160,6 +161,33 @@ func TestCatalog(t *testing.T) {
 	t.Parallel()
 	w := sharedWorld()
 	program := goProgram(t, "windows", "amd64", "-s -w")
+	src, imprint := catalogOf(t, program)
+	if _, err := (SIP{}).Verify(t.Context(), src, w.trust()); err == nil {
+		t.Error("we accept the unsigned catalog")
+	} else {
+		wantError(t, err, Unsigned, RulePresent)
+	}
+	good := mustSign(t, SIP{}, src, w.key, w.tsa)
+	if _, err := (SIP{}).Verify(t.Context(), good, w.trust()); err != nil {
+		t.Error(err)
+	}
+	if out, err := osslVerify(t, w, program, "-catalog", good); err != nil {
+		t.Errorf("osslsigncode: %v\n%s", err, out)
+	}
+	b := readFile(t, good)
+	b[bytes.Index(b, imprint)] ^= 1
+	bad := writeFile(t, "files.cat", b, 0o644)
+	if _, err := (SIP{}).Verify(t.Context(), bad, w.trust()); err == nil {
+		t.Error("we accept the damaged twin")
+	}
+	if _, err := osslVerify(t, w, program, "-catalog", bad); err == nil {
+		t.Error("osslsigncode accepts the damaged twin")
+	}
+}
+
+// catalogOf is an unsigned catalog of one program, and the program's digest.
+func catalogOf(t testing.TB, program string) (catalog string, imprint []byte) {
+	t.Helper()
 	f, err := os.Open(program)
 	if err != nil {
 		t.Fatal(err)
@@ -181,28 +209,12 @@ func TestCatalog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := writeFile(t, "files.cat", unsignedCatalogOf(content), 0o644)
-	if _, err := (SIP{}).Verify(t.Context(), src, w.trust()); err == nil {
-		t.Error("we accept the unsigned catalog")
-	} else {
-		wantError(t, err, Unsigned, RulePresent)
-	}
-	good := mustSign(t, SIP{}, src, w.key, w.tsa)
-	if _, err := (SIP{}).Verify(t.Context(), good, w.trust()); err != nil {
-		t.Error(err)
-	}
-	if out, err := osslVerify(t, w, program, "-catalog", good); err != nil {
-		t.Errorf("osslsigncode: %v\n%s", err, out)
-	}
-	b := readFile(t, good)
-	b[bytes.Index(b, digest.Imprint)] ^= 1
-	bad := writeFile(t, "files.cat", b, 0o644)
-	if _, err := (SIP{}).Verify(t.Context(), bad, w.trust()); err == nil {
-		t.Error("we accept the damaged twin")
-	}
-	if _, err := osslVerify(t, w, program, "-catalog", bad); err == nil {
-		t.Error("osslsigncode accepts the damaged twin")
-	}
+	return writeFile(t, "files.cat", unsignedCatalogOf(content), 0o644), digest.Imprint
+}
+
+func smallCatalog(t testing.TB) string {
+	catalog, _ := catalogOf(t, goProgram(t, "windows", "amd64", "-s -w"))
+	return catalog
 }
 
 // unsignedCatalogOf wraps a trust list as makecat does: without a signer.
@@ -282,26 +294,79 @@ func TestForeignSIP(t *testing.T) {
 	}
 }
 
-// TestSIPFlips changes every byte of a signed cabinet and of a signed script in
-// turn. Each must be refused.
+// TestSIPFlips changes bytes of a signed file of each format in turn: every one of
+// a small file, every few of a large one. Each must be refused, but for the
+// places that HARDENING.md lists.
 func TestSIPFlips(t *testing.T) {
 	t.Parallel()
-	w := sharedWorld()
-	for _, file := range []string{"dummy.cab", "hello.ps1"} {
-		t.Run(file, func(t *testing.T) {
+	for _, test := range []struct {
+		file      string
+		uncovered func(b []byte, i int) bool
+	}{
+		{"dummy.cab", nil}, {"hello.ps1", nil}, {"hello.ps1xml", nil}, {"hello.mof", nil}, {"files.cat", nil},
+		{"dummy.msi", func(b []byte, i int) bool {
+			// Fields of the header, and of the directory's entries.
+			directory := (int(binary.LittleEndian.Uint32(b[48:])) + 1) << binary.LittleEndian.Uint16(b[30:])
+			return i < 76 || i >= directory && i < directory+4096
+		}},
+		{"App1_1.0.3.0_x64.appx", func(b []byte, i int) bool {
+			// Fields of the signature's own entry and of the central directory's end.
+			entry := bytes.LastIndex(b, []byte("AppxSignature.p7x")) - 46
+			local := int(binary.LittleEndian.Uint32(b[entry+42:]))
+			return i >= local && i < local+30 || i >= entry || bytes.Contains(b[max(0, i-24):i+1], []byte("PK\x07\x08"))
+		}},
+	} {
+		t.Run(test.file, func(t *testing.T) {
 			t.Parallel()
-			good := readFile(t, mustSign(t, SIP{}, relicSample(t, file), w.key, w.tsa))
-			for i := range good {
-				bad := bytes.Clone(good)
+			w, src := sharedWorld(), ""
+			switch filepath.Ext(test.file) {
+			case ".appx":
+				w, src = publisherWorld(t), relicSample(t, test.file)
+			case ".cat":
+				src = smallCatalog(t)
+			default:
+				src = relicSample(t, test.file)
+			}
+			good, trust := readFile(t, mustSign(t, SIP{}, src, w.key, w.tsa)), w.trust()
+			if _, err := verifySIPBytes(test.file, good, trust); err != nil {
+				t.Fatal(err)
+			}
+			bad, undetected := bytes.Clone(good), 0
+			for i := 0; i < len(good); i += 1 + len(good)/4096 {
 				bad[i] ^= 1 << (i % 8)
-				subject, err := sip.Open(file, bytes.NewReader(bad), int64(len(bad)))
-				if err == nil {
-					_, err = verifySubject(subject, w.trust())
+				_, err := verifySIPBytes(test.file, bad, trust)
+				bad[i] = good[i]
+				if err == nil && (test.uncovered == nil || !test.uncovered(good, i)) {
+					undetected++
+					if undetected < 50 {
+						t.Logf("the change of byte %#x of %#x went unnoticed", i, len(good))
+					}
 				}
-				if err == nil {
-					t.Errorf("the change of byte %#x of %#x went unnoticed", i, len(good))
+			}
+			if undetected > 0 {
+				t.Errorf("%d of %d flips undetected", undetected, len(good))
+			}
+			if filepath.Ext(test.file) == ".msi" { // CVE-2020-1464: something appended
+				more := append(bytes.Clone(good), make([]byte, 4096)...)
+				copy(more[len(good)+100:], "PK")
+				_, err := verifySIPBytes(test.file, more, trust)
+				wantError(t, err, Malformed, RulePadding)
+				trust.Policy.Off = []Rule{RulePadding}
+				if _, err := verifySIPBytes(test.file, more, trust); err != nil {
+					t.Errorf("the rule is off: %v", err)
 				}
 			}
 		})
 	}
+}
+
+func verifySIPBytes(name string, b []byte, trust Trust) (*Signature, error) {
+	if isCatalog(bytes.NewReader(b), int64(len(b))) {
+		return verifyCatalog(bytes.NewReader(b), int64(len(b)), trust)
+	}
+	subject, err := sip.Open(name, bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return nil, err
+	}
+	return verifySubject(subject, trust)
 }

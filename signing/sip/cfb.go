@@ -54,6 +54,8 @@ type compound struct {
 	used    []bool   // sectors that belong to something
 	usedMin []bool   // the same, of mini sectors
 	root    *node
+	entries []*node // all of the directory
+	inTree  []bool  // which of them the root leads to
 }
 
 // node is a storage or stream.
@@ -250,6 +252,7 @@ func (c *compound) readDirectory(first uint32) error {
 	}
 	c.usedMin = make([]bool, min(int64(len(c.miniFAT)), c.root.length>>miniShift))
 	d.seen[0] = true
+	c.entries, c.inTree = d.nodes, d.seen
 	return d.children(c.root, 0)
 }
 

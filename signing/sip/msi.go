@@ -33,7 +33,7 @@ import (
 // Without it names and lengths could be changed, so the writer always makes it.
 // Neither digest covers the rest of the container: free sectors, what is
 // behind the ends of streams, the shape of the trees. The writer leaves nothing
-// there.
+// there, and Hidden looks whether somebody else did.
 type msi struct {
 	*compound
 	signature []byte
