@@ -8,6 +8,8 @@ import (
 	"encoding/asn1"
 	"io"
 
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
 )
@@ -45,6 +47,10 @@ func trustList(catalog []byte) ([]byte, error) {
 	}
 	if !kind.Equal(oidCertTrustList) {
 		return nil, fail(Malformed, RuleContent, 0, "content type %v is not a certificate trust list: this is no security catalog", kind)
+	}
+	// The signed digest is of the value, without the tag.
+	if list := cryptobyteString(content); !list.SkipASN1(casn1.SEQUENCE) || !list.Empty() {
+		return nil, fail(Malformed, RuleContent, 0, "the certificate trust list is not one SEQUENCE")
 	}
 	return content, nil
 }
