@@ -141,15 +141,7 @@ func (c check) pe(r io.ReaderAt) error {
 			return err
 		}
 	}
-	// LLD writes 14.0, as Microsoft's linker does; GNU ld its own version, 2.x; Go 3.0.
-	got := "Go's linker"
-	switch {
-	case linker == 14:
-		got = "LLD"
-	case linker == 2:
-		got = "GNU ld"
-	}
-	if err := c.linker(got); err != nil {
+	if err := c.linker(peLinkerVersion(linker)); err != nil {
 		return err
 	}
 	symbols, err := f.ImportedSymbols()
@@ -207,34 +199,14 @@ func (c check) elf(r io.ReaderAt) error {
 			return err
 		}
 	}
-	return c.elfLinker(f)
-}
-
-// elfLinker tells the linker from the section .comment, in which LLD and mold name themselves and the others do not.
-func (c check) elfLinker(f *elf.File) error {
-	if c.target.linker() == "" {
-		return nil
-	}
-	var comment []byte
-	if s := f.Section(".comment"); s != nil {
-		comment, _ = s.Data() // unreadable names no linker
-	}
-	switch {
-	case bytes.Contains(comment, []byte("LLD ")):
-		return c.linker("LLD")
-	case bytes.Contains(comment, []byte("mold ")):
-		return c.linker("mold")
-	case len(comment) > 0:
-		return c.linker("GNU ld")
-	}
-	return c.linker("Go's linker")
+	return c.linker(elfFileLinker(f))
 }
 
 // linker compares the linker that made the file with the one that the target names: compilers that do not find a
 // linker take another one and say nothing. A program without C need not have had an external linker.
 func (c check) linker(got string) error {
-	want := map[string]string{"lld": "LLD", "mold": "mold", "bfd": "GNU ld", "gold": "GNU ld"}[c.target.linker()]
-	if want == "" || got == "Go's linker" && !c.target.clang() {
+	want := linkerName(c.target.linker())
+	if want == "" || got == linkerGo && !c.target.clang() {
 		return nil
 	}
 	return c.expect("linker", want, got)

@@ -169,7 +169,7 @@ func findClang(p Platform, newest int) (*compiler, error) {
 // further options. Flags of the go command would not do: they do not reach cmd/link's probes of what the linker can,
 // and without --no-insert-timestamp, which those find, the same sources give other bytes every time.
 func (b *Builder) compilerEnv(ctx context.Context, c *compiler, p Platform) ([]string, error) {
-	if c.links == nil || p.OS != "windows" {
+	if c.gcc == nil || p.OS != "windows" {
 		return nil, nil
 	}
 	v, err := b.toolVersion(ctx, c.cc)
