@@ -214,3 +214,10 @@ func mingwLLD(c *compiler) (tool, error) {
 	}
 	return t, nil
 }
+
+// Plain returns the settings of the go command for a platform without C, and the value of -ldflags, "" for none, of linker
+// flags that are each read as go build -ldflags reads it.
+func Plain(p Platform, flags []string) (env []string, ldflags string, err error) {
+	ldflags, err = Target{Platform: p, Toolchain: "none", LDFlags: flags}.linkFlags("")
+	return append(p.environment(), "CGO_ENABLED=0"), ldflags, err
+}

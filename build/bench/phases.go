@@ -5,12 +5,13 @@ package bench
 //
 // Actions of the go command run side by side. The wall-clock time of a phase is its share of each moment: where n actions
 // run, each gets 1/n of the time. So the phases add up to sec/op exactly, "other" being the moments in which no action
-// runs. CPU times are those of the processes; they need not add up by construction, see [UnitUnaccounted].
+// runs. CPU times are those of the processes, and add up to cpu-sec/op: what the kernel counts beyond the actions is
+// "other", the go command itself and, as [UnitUnaccounted] tells, what it runs outside of actions.
 const (
 	UnitWall        = "sec/op"             // wall-clock time from the start of the go command to its end
 	UnitCPU         = "cpu-sec/op"         // user and system time of the go command and all that it ran
 	UnitPeak        = "peak-B"             // largest resident set of any single process
-	UnitUnaccounted = "unaccounted-sec/op" // CPU time that belongs to no phase: processes run outside of actions, such as those that ask a tool for its version
+	UnitUnaccounted = "unaccounted-sec/op" // CPU time that is neither an action's nor the go command's own, part of other: processes that ask a tool for its version
 )
 
 // A Phase is a part of a build.
@@ -22,7 +23,7 @@ const (
 	PhaseCC      Phase = "cc"      // compiling C, C++ and assembly
 	PhaseCompile Phase = "compile" // compiling Go; in a package with cgo also the link of its C parts that tells what they import
 	PhaseLink    Phase = "link"    // the Go linker with all that it runs
-	PhaseOther   Phase = "other"   // the go command itself: loading packages, looking into the cache, copying the output
+	PhaseOther   Phase = "other"   // the go command itself: loading packages, asking tools for their versions, looking into the cache, copying the output
 )
 
 // The phases that an instrumented run (Series.Profile) splits PhaseLink into.
