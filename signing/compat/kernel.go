@@ -23,20 +23,28 @@ const (
 	checkIPE    = "ipe"
 )
 
-// bootLimit is the time for booting a kernel and asking it everything, with a
-// second boot should the first one fail. In emulation a boot takes 5 to 15
-// seconds on an idle machine, and a check of a file much less than one.
+// bootLimit is the time for booting a kernel and asking it maxAsked questions,
+// with a second boot should the first one fail. In emulation a boot takes 5 to
+// 15 seconds on an idle machine, and most files take less than one.
 const bootLimit = 6 * time.Minute
+
+// maxAsked and maxDisk, in bytes, bound what one boot is asked about: the files
+// are copied to a disk. More are put before another one.
+const (
+	maxAsked = 256
+	maxDisk  = 1 << 30
+)
 
 // KernelJudges returns stock Linux kernels as judges: the checks that the
 // kernel itself makes of signed files, in a virtual machine without
 // acceleration. `mage setup` fetches the kernels; they are not installed.
 //
-// Each kernel is booted once for all of its cases of a [Run].
+// Each kernel is booted once for all cases of a [Run] under the same trust, or
+// a few times if these are hundreds.
 func KernelJudges() []Judge {
 	var judges []Judge
 	for _, m := range machines() {
-		batch := &Batch{Limit: bootLimit, Verify: m.verify}
+		batch := &Batch{Limit: time.Hour, Verify: m.verify} // each boot has its own limit
 		add := func(check, scheme, limits string) {
 			name := m.name(check)
 			judges = append(judges, Judge{
@@ -175,9 +183,31 @@ func firmware() (code, vars string, err error) {
 	return "", "", &MissingError{Tool: "OVMF", Package: "ovmf"}
 }
 
-// verify asks one boot all questions.
+// verify asks all questions, of one boot if it can bear them.
 func (m machine) verify(ctx context.Context, questions []Question, trust Trust) []error {
-	return m.ask(ctx, questions, trust).verdicts()
+	var answers []error
+	for len(answers) < len(questions) {
+		part := bearable(questions[len(answers):])
+		ctx, cancel := context.WithTimeout(ctx, bootLimit)
+		answers = append(answers, m.ask(ctx, part, trust).verdicts()...)
+		cancel()
+	}
+	return answers
+}
+
+// bearable returns the first questions, as many as one boot is to be asked; one
+// at least.
+func bearable(questions []Question) []Question {
+	var size int64
+	for i, q := range questions[:min(len(questions), maxAsked)] {
+		if info, err := os.Stat(q.File); err == nil { // else it will be told
+			size += info.Size()
+		}
+		if size > maxDisk && i > 0 {
+			return questions[:i]
+		}
+	}
+	return questions[:min(len(questions), maxAsked)]
 }
 
 // inquiry is what a machine was asked, and said.
@@ -264,8 +294,10 @@ func newJob(trust Trust) (job, error) {
 	if err != nil {
 		return j, err
 	}
-	if len(signers) > 0 {
-		j.IMACertificates = [][]byte{signers[0].Raw}
+	for _, c := range signers {
+		if !c.IsCA {
+			j.IMACertificates = append(j.IMACertificates, c.Raw)
+		}
 	}
 	if trust.PolicyFile != "" {
 		if j.Policy, err = os.ReadFile(trust.PolicyFile); err != nil {

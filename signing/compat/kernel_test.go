@@ -496,3 +496,22 @@ func FuzzWithDB(f *testing.F) {
 		}
 	})
 }
+
+func TestBearable(t *testing.T) {
+	t.Parallel()
+	big := filepath.Join(t.TempDir(), "big")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, maxDisk*2/3); err != nil {
+		t.Skipf("SKIP: no sparse file of that size: %v", err)
+	}
+	for _, test := range []struct {
+		file       string
+		asked, now int
+	}{{big, 1, 1}, {big, 3, 1}, {filepath.Join(big, "absent"), 3, 3}, {"", maxAsked + 1, maxAsked}} {
+		if n := len(bearable(slices.Repeat([]Question{{File: test.file}}, test.asked))); n != test.now {
+			t.Errorf("%d questions about %q: %d at once, want %d", test.asked, test.file, n, test.now)
+		}
+	}
+}
