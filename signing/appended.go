@@ -87,7 +87,11 @@ func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Time
 			return err
 		}
 		digest := h.New()
-		if err := copyAndDigest(ctx, in, size, out, digest); err != nil {
+		w, err := out.copyOf(in, size)
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", src, err)
+		}
+		if err := copyAndDigest(ctx, in, size, w, digest); err != nil {
 			return fmt.Errorf("copying %s: %w", src, err)
 		}
 		m := cms.Message{ContentType: cms.OIDData, Digest: digest.Sum(nil), Hash: h, Bare: true}

@@ -88,7 +88,11 @@ func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts 
 			}
 		}
 		digest := h.New()
-		sum, err := p.scan(ctx, in, out, digest, pages)
+		w, err := out.copyOf(in, p.end())
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", src, err)
+		}
+		sum, err := p.scan(ctx, in, w, digest, pages)
 		if err != nil {
 			return fmt.Errorf("copying %s: %w", src, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,6 +47,16 @@ func (o *output) keep(from fs.FileInfo) error {
 		mode |= from.Mode() & (fs.ModeSetuid | fs.ModeSetgid)
 	}
 	return o.Chmod(mode)
+}
+
+// copyOf returns where the first size bytes of in are to be written: nowhere (nil)
+// if the file system has shared them with the output, which costs neither time
+// nor space (btrfs, XFS, bcachefs; ioctl_ficlone(2)).
+func (o *output) copyOf(in *os.File, size int64) (io.Writer, error) {
+	if !shareBlocks(o.File, in) {
+		return o, nil
+	}
+	return nil, o.Truncate(size)
 }
 
 // replace puts the output in its place. It is there when replace returns nil;

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package signing
+
+import "os"
+
+func shareBlocks(dst, src *os.File) bool { return false }
