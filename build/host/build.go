@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,8 +15,8 @@ import (
 // toolDir is the folder of a tool that Setup builds, below the user's cache:
 // hallmark/tools/NAME@VERSION. Package compat looks there too.
 func (s system) toolDir(t Tool) string {
-	module, version, _ := strings.Cut(t.Module, "@")
-	return filepath.Join(s.cache, "hallmark", "tools", path.Base(module)+"@"+version)
+	_, version, _ := strings.Cut(t.Module, "@")
+	return filepath.Join(s.cache, "hallmark", "tools", t.Name+"@"+version)
 }
 
 // BuildTools builds those of Tools that are Go programs and are missing, at the
@@ -66,6 +65,12 @@ func (s system) goInstall(ctx context.Context, t Tool) error {
 			return ctx.Err()
 		}
 		return fmt.Errorf("go install %s failed (%v): %s", t.Module, err, last.lastLines())
+	}
+	// go install names a program by its folder, which may be "cmd".
+	if made, err := filepath.Glob(filepath.Join(made, "*")); err != nil || len(made) != 1 {
+		return fmt.Errorf("go install %s made %d programs, not one", t.Module, len(made))
+	} else if err := os.Rename(made[0], filepath.Join(filepath.Dir(made[0]), t.Programs[0])); err != nil {
+		return err
 	}
 	if err := os.Chmod(made, 0o755); err != nil {
 		return err

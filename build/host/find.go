@@ -38,7 +38,7 @@ func (e *MissingError) Error() string {
 	if e.Header != "" {
 		what = "found, but not /" + e.Header
 	}
-	if e.Tool.Kernel != "" {
+	if e.Tool.Kernel != "" || e.Tool.Take != "" {
 		return fmt.Sprintf("%s: %s (`mage setup` fetches it)", e.Tool.Name, what)
 	}
 	if e.Tool.Module != "" {
@@ -85,6 +85,11 @@ func (s system) look(tools []Tool) []Found {
 		f := Found{Tool: t, Path: s.lookFor(dirs, t.Programs)}
 		if f.Path == "" && t.Module != "" && s.cache != "" {
 			f.Path = lookIn([]string{s.toolDir(t)}, t.Programs)
+		}
+		if f.Path == "" && t.Take != "" && s.cache != "" {
+			if info, err := os.Stat(s.takenFile(t)); err == nil && info.Mode().IsRegular() {
+				f.Path = s.takenFile(t)
+			}
 		}
 		if k := s.kernels(t.Kernel); t.Kernel != "" && len(k) > 0 {
 			f.Path = k[len(k)-1]

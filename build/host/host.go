@@ -30,6 +30,7 @@ type Tool struct {
 	Brew     []string // formulas of Homebrew
 	Module   string   // PATH@VERSION of a Go program that no distribution packages: BuildTools builds it
 	Kernel   string   // series of a Linux kernel, "6.1", that Packages lead to: Setup fetches it without installing it
+	Take     string   // a file of Packages that suffices, relative to /: Setup takes it from the package without installing that
 	Purpose  string   // what lacks without it
 	Required bool     // nothing works without it; the stages do without any other, and say what they could not do
 	Version  []string // arguments that print the version; nil: it has none
@@ -75,6 +76,19 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "a second judge of signed Windows files, with trust and timestamp", Version: version},
 		Tool{Name: "sbverify", Programs: []string{"sbverify"}, Packages: []string{"sbsigntool"}, Fedora: []string{"sbsigntools"}, Arch: []string{"sbsigntools"},
 			Purpose: "a third judge of signed Windows files", Version: version},
+		Tool{Name: "relic", Programs: []string{"relic"}, Module: "github.com/sassoftware/relic/v7@v7.6.2",
+			Purpose: "a judge of signed Windows files, with page hashes, trust and timestamp", Version: version},
+		Tool{Name: "pedumper", Programs: []string{"pedumper"}, Module: "github.com/saferwall/pe/cmd@v1.6.5",
+			Purpose: "a judge of signed Windows files that wants strict DER", Version: []string{"version"}},
+		Tool{Name: "mono", Programs: []string{"mono"}, Packages: []string{"mono-runtime", "libmono-security4.0-cil"}, Fedora: []string{"mono-core"}, Arch: []string{"mono"}, Brew: []string{"mono"},
+			Purpose: "runs chktrust", Version: version},
+		// mono-devel depends on two hundred packages, and all of them are for other programs.
+		Tool{Name: "chktrust", Programs: []string{"usr/lib/mono/4.5/chktrust.exe"}, Packages: []string{"mono-devel"}, Take: "usr/lib/mono/4.5/chktrust.exe", Fedora: []string{"mono-devel"}, Arch: []string{"mono"}, Brew: []string{"mono"},
+			Purpose: "a judge of signed Windows files, in C#"},
+		Tool{Name: "pesign", Programs: []string{"pesign"}, Packages: []string{"pesign"}, Fedora: []string{"pesign"},
+			Purpose: "a judge of the digest in signed Windows files"},
+		Tool{Name: "hash-to-efi-sig-list", Programs: []string{"hash-to-efi-sig-list"}, Packages: []string{"efitools"}, Fedora: []string{"efitools"}, Arch: []string{"efitools"},
+			Purpose: "another judge of the digest in signed Windows files", Version: version},
 		Tool{Name: "openssl", Programs: []string{"openssl"}, Packages: []string{"openssl"}, Fedora: []string{"openssl"}, Arch: []string{"openssl"}, Brew: []string{"openssl"},
 			Purpose: "a second judge of signed Linux files", Version: []string{"version"}},
 		Tool{Name: "readelf", Programs: []string{"readelf"}, Packages: []string{"binutils"}, Fedora: []string{"binutils"}, Arch: []string{"binutils"}, Brew: []string{"binutils"},

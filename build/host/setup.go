@@ -38,6 +38,9 @@ func Setup(ctx context.Context, out io.Writer) error {
 	if err := s.setup(ctx, out, tools, wait); err != nil {
 		return err
 	}
+	if err := s.takeFiles(ctx, out, tools); err != nil {
+		return err
+	}
 	return s.fetchKernels(ctx, out, tools)
 }
 
@@ -56,7 +59,7 @@ func wait(ctx context.Context, d time.Duration) error {
 type sleeper = func(context.Context, time.Duration) error
 
 func (s system) setup(ctx context.Context, out io.Writer, tools []Tool, sleep sleeper) error {
-	tools = slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return t.Module != "" || t.Kernel != "" }) // these apt does not install
+	tools = slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return t.Module != "" || t.Kernel != "" || t.Take != "" }) // these apt does not install
 	found := s.look(tools)
 	var missing []Tool
 	absent := false

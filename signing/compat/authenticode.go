@@ -1,8 +1,13 @@
 package compat
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,10 +17,32 @@ import (
 // osslsigncode falls back to it by itself, sbverify does not.
 const systemCAFile = "/etc/ssl/certs/ca-certificates.crt"
 
+// osslsigncodes are the programs of that name on PATH, each a judge of its own:
+// a newer one beside the distribution's knows more. The first has the plain
+// name, also when there is none.
+func osslsigncodes() []Judge {
+	judges := []Judge{osslsigncode("osslsigncode")}
+	seen := map[string]bool{}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		path, err := exec.LookPath(filepath.Join(dir, "osslsigncode"))
+		if err != nil || !filepath.IsAbs(path) {
+			continue
+		}
+		file, err := filepath.EvalSymlinks(path) // /bin is a link to /usr/bin
+		if err != nil || seen[file] {
+			continue
+		}
+		if seen[file] = true; len(seen) > 1 {
+			judges = append(judges, osslsigncode(fmt.Sprintf("osslsigncode-%d", len(seen)), path))
+		}
+	}
+	return judges
+}
+
 // osslsigncode judges Authenticode signatures, chain and timestamp included.
-func osslsigncode() Judge {
+func osslsigncode(name string, places ...string) Judge {
 	p := program{
-		name: "osslsigncode", pkg: "osslsigncode",
+		name: name, pkg: "osslsigncode", places: places,
 		version: []string{"--version"}, match: regexp.MustCompile(`(?m)^osslsigncode (\d\S*?),?(?: |$)`),
 	}
 	args := func(file string, trust Trust, options ...string) []string {
@@ -53,7 +80,7 @@ func osslsigncode() Judge {
 			}
 		},
 		Command: func(file string, trust Trust) string {
-			return line(append([]string{p.name}, args(file, trust)...)...)
+			return line(append([]string{cmp.Or(strings.Join(p.places, ""), p.name)}, args(file, trust)...)...)
 		},
 	}
 }
@@ -194,7 +221,12 @@ func sbverify() Judge {
 			if err != nil {
 				return err
 			}
-			return p.readSbverify(a)
+			err = p.readSbverify(a)
+			var refusal *RefusalError
+			if look, unread := lookAtPE(file); unread == nil && look.hash != "sha256" && errors.As(err, &refusal) {
+				return &LimitError{Judge: p.name, Limit: "it reads SHA-256 digests only"}
+			}
+			return err
 		},
 		Command: func(file string, trust Trust) string {
 			return line(append([]string{p.name}, args(file, trust)...)...)
@@ -208,8 +240,6 @@ func (p program) readSbverify(a answer) error {
 	switch said := strings.TrimSpace(a.stdout); {
 	case a.exit == 0 && said == "Signature verification OK":
 		return nil
-	case a.exit == 1 && strings.Contains(a.stderr, "Invalid algorithm type"):
-		return &LimitError{Judge: p.name, Limit: "it reads SHA-256 digests only"}
 	case a.exit == 1 && said == "Signature verification failed":
 		reason := last(a.stderr)
 		if reason == "" {

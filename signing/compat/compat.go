@@ -49,6 +49,9 @@
 //   - openssl cms and openssl ts take any certificate of the chain in CAFile
 //     as its end (-partial_chain), as the Linux kernel does with its keyring;
 //     the certificates between come from the signature.
+//   - relic takes the certificates of CAFile and of TSAFile, roots or not, as
+//     ends of any chain; saferwall and chktrust those of CAFile.
+//   - Wine's WinVerifyTrust, pesign and hash-to-efi-sig-list look at no trust.
 //   - sbverify reads the first certificate of CAFile only. It must be the
 //     root, the issuer or the signer. When the signature embeds an
 //     intermediate, any certificate at all will do: it is no judge of trust.
@@ -250,7 +253,8 @@ type Question struct {
 
 // Judges returns the judges of this package, in a fixed order.
 func Judges() []Judge {
-	return []Judge{osslsigncode(), sbverify(), opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign()}
+	judges := append(osslsigncodes(), sbverify(), relic(), saferwall(), chktrust(), wintrust(), pesign(), hashToEFI())
+	return append(judges, opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign())
 }
 
 // RefusalError is a verdict: the judge has refused the file.

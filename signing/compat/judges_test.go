@@ -21,12 +21,17 @@ type row struct {
 // hear runs the judges over the rows and compares.
 func hear(t *testing.T, judges []Judge, rows []row) {
 	t.Helper()
+	var cases []Case
 	for _, row := range rows {
-		results := Run(t.Context(), judges, []Case{{File: row.file, Name: row.name, Scheme: judges[0].Scheme}}, row.trust, 0)
-		if len(results) != len(judges) {
-			t.Fatalf("%s: %d results from %d judges", row.name, len(results), len(judges))
-		}
-		for _, r := range results {
+		cases = append(cases, Case{File: row.file, Name: row.name, Scheme: judges[0].Scheme, Trust: &row.trust})
+	}
+	results := Run(t.Context(), judges, cases, Trust{}, 0)
+	if len(results) != len(rows)*len(judges) {
+		t.Fatalf("%d results from %d judges of %d files", len(results), len(judges), len(rows))
+	}
+	asked := map[string]bool{}
+	for i, row := range rows {
+		for _, r := range results[i*len(judges):][:len(judges)] {
 			got := r.Got
 			if r.Status == Skip {
 				got = "skip"
@@ -41,20 +46,34 @@ func hear(t *testing.T, judges []Judge, rows []row) {
 			if r.Version == "" || r.Path == "" || r.Command == "" {
 				t.Errorf("%s: %s: version %q, path %q, command %q: none may be empty", row.name, r.Judge, r.Version, r.Path, r.Command)
 			}
-			if got == "accept" {
-				if r.Judge == "cosign" { // `mage setup` builds it outside of PATH
-					r.Command = "PATH=$PATH:" + quote(filepath.Dir(r.Path)) + " && " + r.Command
-				}
+			if got == "accept" && !asked[r.Judge] {
+				asked[r.Judge] = true
+				// Some are built outside of PATH.
+				r.Command = "PATH=$PATH:" + quote(filepath.Dir(r.Path)) + " && " + r.Command
 				checkCommand(t, r)
 			}
 		}
 	}
 }
 
+// say is the row's expectation in short: a letter for each judge, A for accept,
+// R for refuse and C for cannot.
+func say(judges []Judge, letters string) map[string]string {
+	words := map[rune]string{'A': "accept", 'R': "refuse", 'C': "skip"}
+	got := map[string]string{}
+	for i, letter := range letters {
+		got[judges[i].Name] = words[letter]
+	}
+	return got
+}
+
 func TestAuthenticode(t *testing.T) {
 	t.Parallel()
-	need(t, "osslsigncode", "osslsigncode")
-	need(t, "sbverify", "sbsigntool")
+	need(t, "osslsigncode", "osslsigncode") // signs
+	var judges []Judge
+	for _, name := range []string{"osslsigncode", "sbverify", "relic", "saferwall", "chktrust", "wintrust", "pesign", "hash-to-efi-sig-list"} {
+		judges = append(judges, needJudge(t, name))
+	}
 	w := newWorld(t)
 	w.program("windows", "unsigned.exe")
 	stamp := func(at time.Time) []string {
@@ -65,6 +84,9 @@ func TestAuthenticode(t *testing.T) {
 	w.signcode("unsigned.exe", "stamped.exe", "leaf", append(stamp(w.now), "-h", "sha256")...)
 	w.signcode("unsigned.exe", "direct.exe", "direct", "-h", "sha256")
 	w.signcode("unsigned.exe", "sha384.exe", "leaf", "-h", "sha384")
+	w.signcode("unsigned.exe", "sha512.exe", "leaf", "-h", "sha512")
+	w.signcode("unsigned.exe", "p256.exe", "p256", "-h", "sha256")
+	w.signcode("unsigned.exe", "pages.exe", "leaf", "-h", "sha256", "-ph")
 	w.signcode("unsigned.exe", "server.exe", "server", "-h", "sha256")
 	w.signcode("unsigned.exe", "expired.exe", "expired", "-h", "sha256")
 	w.signcode("unsigned.exe", "expired-stamped.exe", "expired", append(stamp(past), "-h", "sha256")...)
@@ -88,36 +110,40 @@ func TestAuthenticode(t *testing.T) {
 	code := int(f.Sections[0].Offset) + 100
 	checksum := int(binary.LittleEndian.Uint32(signed[0x3c:])) + 24 + 64
 
-	accept := map[string]string{"osslsigncode": "accept", "sbverify": "accept"}
-	refuse := map[string]string{"osslsigncode": "refuse", "sbverify": "refuse"}
-	// What sbverify does not see, as its Limits say.
-	osslsigncodeAlone := map[string]string{"osslsigncode": "refuse", "sbverify": "accept"}
 	wrongCA, wrongTSA, middle := w.trust(), w.trust(), w.trust()
 	wrongCA.CAFile = w.path("other.pem")
 	wrongTSA.TSAFile = w.path("other.pem")
 	middle.CAFile = w.path("middle.pem")
-	hear(t, []Judge{judge(t, "osslsigncode"), judge(t, "sbverify")}, []row{
-		{"no timestamp", w.path("plain.exe"), w.trust(), accept},
-		{"timestamp", w.path("stamped.exe"), w.trust(), accept},
-		{"leaf under the root", w.path("direct.exe"), w.trust(), accept},
-		{"two signatures", w.path("nested.exe"), w.trust(), accept},
-		{"expired, stamped before", w.path("expired-stamped.exe"), w.trust(), accept},
-		{"SHA-384", w.path("sha384.exe"), w.trust(), map[string]string{"osslsigncode": "accept", "sbverify": "skip"}},
+	line := func(name, file string, trust Trust, letters string) row {
+		return row{name, file, trust, say(judges, letters)}
+	}
+	// osslsigncode, sbverify, relic, saferwall, chktrust, wintrust, pesign, hash-to-efi-sig-list
+	hear(t, judges, []row{
+		line("no timestamp", w.path("plain.exe"), w.trust(), "AAAAAAAA"),
+		line("timestamp", w.path("stamped.exe"), w.trust(), "AAAAAAAA"),
+		line("leaf under the root", w.path("direct.exe"), w.trust(), "AAAAAAAA"),
+		line("two signatures", w.path("nested.exe"), w.trust(), "AAAAAAAA"),
+		line("page hashes", w.path("pages.exe"), w.trust(), "AAAAAAAA"),
+		line("expired, stamped before", w.path("expired-stamped.exe"), w.trust(), "AAACCAAA"),
+		line("SHA-384", w.path("sha384.exe"), w.trust(), "ACAAAACC"),
+		line("SHA-512", w.path("sha512.exe"), w.trust(), "ACAAAACC"),
+		line("P-256", w.path("p256.exe"), w.trust(), "AAAACCAA"),
 
-		{"unsigned", w.path("unsigned.exe"), w.trust(), refuse},
-		{"not PE", w.write("text.exe", []byte("MZ, but no more than text")), w.trust(), refuse},
-		{"empty", w.write("empty.exe", nil), w.trust(), refuse},
-		{"code changed", w.write("code.exe", flipped(signed, code)), w.trust(), refuse},
-		{"signature value changed", w.write("value.exe", flipped(signed, first+20)), w.trust(), refuse},
-		{"first of two signatures changed", w.write("primary.exe", flipped(w.read("nested.exe"), primary+20)), w.trust(), refuse},
-		{"other usage", w.path("server.exe"), w.trust(), refuse},
-		{"leaf under the root, wrong root", w.path("direct.exe"), wrongCA, refuse},
-		{"intermediate as root", w.path("stamped.exe"), middle, osslsigncodeAlone},
-		{"wrong root", w.path("stamped.exe"), wrongCA, osslsigncodeAlone},
-		{"wrong root of the timestamp", w.path("stamped.exe"), wrongTSA, osslsigncodeAlone},
-		{"timestamp changed", w.write("stamp.exe", flipped(signed, stampValue+20)), w.trust(), osslsigncodeAlone},
-		{"expired", w.path("expired.exe"), w.trust(), osslsigncodeAlone},
-		{"PE checksum", w.write("checksum.exe", flipped(signed, checksum)), w.trust(), osslsigncodeAlone},
+		line("unsigned", w.path("unsigned.exe"), w.trust(), "RRRRRRRR"),
+		line("not PE", w.write("text.exe", []byte("MZ, but no more than text")), w.trust(), "RRRRRRRR"),
+		line("empty", w.write("empty.exe", nil), w.trust(), "RRRRRRRR"),
+		line("code changed", w.write("code.exe", flipped(signed, code)), w.trust(), "RRRRRRRR"),
+		line("code changed, P-256", w.write("p256-code.exe", flipped(w.read("p256.exe"), code)), w.trust(), "RRRRCRRR"),
+		line("signature value changed", w.write("value.exe", flipped(signed, first+20)), w.trust(), "RRRRRRAA"),
+		line("first of two signatures changed", w.write("primary.exe", flipped(w.read("nested.exe"), primary+20)), w.trust(), "RRRRRRAA"),
+		line("other usage", w.path("server.exe"), w.trust(), "RRAAAAAA"),
+		line("leaf under the root, wrong root", w.path("direct.exe"), wrongCA, "RRRRRAAA"),
+		line("intermediate as root", w.path("stamped.exe"), middle, "RAAAAAAA"),
+		line("wrong root", w.path("stamped.exe"), wrongCA, "RARRRAAA"),
+		line("wrong root of the timestamp", w.path("stamped.exe"), wrongTSA, "RARAAAAA"),
+		line("timestamp changed", w.write("stamp.exe", flipped(signed, stampValue+20)), w.trust(), "RARAAAAA"),
+		line("expired", w.path("expired.exe"), w.trust(), "RARRRAAA"),
+		line("PE checksum", w.write("checksum.exe", flipped(signed, checksum)), w.trust(), "RAAAAAAA"),
 	})
 }
 

@@ -83,7 +83,7 @@ func (w wine) template() (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "1 %v\n", key)
-	for _, name := range []string{"prng.c", "start.c"} {
+	for _, name := range []string{"prng.c", "start.c", "wintrust.c"} {
 		text, err := sources.ReadFile("c/" + name)
 		if err != nil {
 			return "", err
@@ -155,6 +155,9 @@ func (w wine) make(ctx context.Context, dir string) error {
 	}
 	system := filepath.Join(dir, "drive_c", "windows", "system32")
 	if err := mingw().compile(ctx, "prng.c", filepath.Join(system, "bcryptprimitives.dll"), "-shared", "-ladvapi32"); err != nil {
+		return err
+	}
+	if err := mingw().compile(ctx, "wintrust.c", filepath.Join(system, wintrustProgram), "-municode", "-lwintrust"); err != nil {
 		return err
 	}
 	return mingw().compile(ctx, "start.c", filepath.Join(system, "start-judged.exe"), "-municode")
@@ -236,8 +239,21 @@ type wineRun struct {
 	dir string
 }
 
-// open makes a prefix for one run. Close ends all that runs in it.
+// open makes a prefix for one run, with the services of Windows. Close ends all
+// that runs in it.
 func (w wine) open(ctx context.Context) (*wineRun, error) {
+	r, err := w.bare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.boot(ctx, "cmd", "/c", "exit"); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+// bare is open without a server and services yet.
+func (w wine) bare(ctx context.Context) (*wineRun, error) {
 	template, err := w.prepare(ctx)
 	if err != nil {
 		return nil, err
@@ -251,9 +267,6 @@ func (w wine) open(ctx context.Context) (*wineRun, error) {
 		return nil, errors.Join(err, r.close())
 	}
 	r.env = settings(dir)
-	if err := r.boot(ctx, "cmd", "/c", "exit"); err != nil {
-		return nil, errors.Join(err, r.close())
-	}
 	return r, nil
 }
 

@@ -3,6 +3,9 @@ package compat
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -57,7 +60,7 @@ type world struct {
 
 type identity struct {
 	cert *x509.Certificate
-	key  *rsa.PrivateKey
+	key  crypto.Signer
 }
 
 func newWorld(t *testing.T) *world {
@@ -79,6 +82,7 @@ func newWorld(t *testing.T) *world {
 	middle := w.issue("middle", ca, root)
 	w.issue("leaf", leaf, middle)
 	w.issue("direct", leaf, root)
+	w.issueFor(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t), "p256", leaf, middle)
 	w.issue("expired", expired, middle)
 	w.issue("server", server, middle)
 	w.issue("tsa", tsa, w.issue("tsaroot", ca, nil))
@@ -98,10 +102,16 @@ func must[T any](v T, err error) func(*testing.T) T {
 
 func (w *world) issue(name string, template x509.Certificate, issuer *identity) *identity {
 	w.t.Helper()
-	key := must(rsa.GenerateKey(rand.Reader, 2048))(w.t)
+	return w.issueFor(must(rsa.GenerateKey(rand.Reader, 2048))(w.t), name, template, issuer)
+}
+
+func (w *world) issueFor(key crypto.Signer, name string, template x509.Certificate, issuer *identity) *identity {
+	w.t.Helper()
 	template.Subject = pkix.Name{CommonName: name}
-	id := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey))
-	template.SubjectKeyId = id[:]
+	if rsa, ok := key.Public().(*rsa.PublicKey); ok {
+		id := sha1.Sum(x509.MarshalPKCS1PublicKey(rsa))
+		template.SubjectKeyId = id[:]
+	}
 	template.SerialNumber = must(rand.Int(rand.Reader, big.NewInt(1<<62)))(w.t)
 	made := &identity{cert: &template, key: key}
 	if issuer == nil {
@@ -280,6 +290,20 @@ func flipped(data []byte, offset int) []byte {
 	}
 	data[offset] ^= 0x04
 	return data
+}
+
+// needJudge returns the judge of that name, and skips a test without its
+// program, or fails it in a strict run.
+func needJudge(t *testing.T, name string) Judge {
+	t.Helper()
+	j := judge(t, name)
+	if _, err := j.FindKey(); err != nil {
+		if os.Getenv("HALLMARK_STRICT") == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("SKIP: %v", err)
+	}
+	return j
 }
 
 // judge returns the judge of that name.
