@@ -265,11 +265,11 @@ func (s *session) profileRuns(c *job) int {
 	return 1
 }
 
-// roughly prints a duration for whoever waits.
+// roughly prints a duration for whoever waits: "48s", "5m20s".
 func roughly(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	if d < time.Minute {
 		return d.Round(time.Second).String()
 	}
-	return strings.TrimSuffix(d.Round(10*time.Second).String(), "0s")
+	return d.Round(10 * time.Second).String()
 }

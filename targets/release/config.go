@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/bench"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
@@ -35,6 +36,7 @@ type Config struct {
 
 	Build    build.Config `yaml:",inline"`
 	Shipping dist.Config  `yaml:",inline"`
+	Bench    bench.Config `yaml:"bench"`
 
 	Judging compat.Config `yaml:",inline"`
 
@@ -188,6 +190,12 @@ func (c *Config) check(d *document) {
 		if slices.Contains(signing.PackageFormats(), f) && !slices.Contains(c.Shipping.Packages, f) {
 			d.at("sign.packages", "sign.packages: %s packages are to be signed, but packages does not name %s", f, f)
 		}
+	}
+	if err := c.Bench.Validate(); err != nil {
+		d.each("bench", err)
+	}
+	if p := c.Bench.Program; p != "" && !slices.ContainsFunc(c.Build.Programs, func(x build.Program) bool { return x.Name == p }) {
+		d.at("bench.program", "bench.program: %q is none of the programs", p)
 	}
 	if err := c.Sign.Validate(); err != nil {
 		d.each("sign", err)

@@ -1,0 +1,285 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A grid is a table of words, the first row of which is its head. Columns after the first text columns stand at the right.
+type grid struct {
+	text int // columns that stand at the left
+	rows [][]string
+}
+
+// Text returns the result as tables for a terminal.
+func (r *Result) Text() []byte { return r.write(plainGrid, func(s string) string { return s }) }
+
+// Markdown returns the result as a page of tables.
+func (r *Result) Markdown() []byte { return r.write(markdownGrid, func(s string) string { return "## " + s }) }
+
+func (r *Result) write(draw func(*bytes.Buffer, grid), title func(string) string) []byte {
+	var b bytes.Buffer
+	if r.Incomplete != "" {
+		fmt.Fprintf(&b, "INCOMPLETE: %s\n\n", r.Incomplete)
+	}
+	for _, p := range r.Programs {
+		for _, s := range append(Scenarios(), Replay) {
+			list := r.chosen(p.Name, s)
+			if len(list) == 0 {
+				continue
+			}
+			fmt.Fprintf(&b, "%s\n\n", title(fmt.Sprintf("%s, %s: %s", p.Name, s, describeScenario(s))))
+			draw(&b, timeGrid(list))
+			b.WriteByte('\n')
+			if g := profileGrid(list); len(g.rows) > 1 {
+				fmt.Fprintf(&b, "The link of instrumented runs, in seconds and MiB, the largest process of each:\n\n")
+				draw(&b, g)
+				b.WriteByte('\n')
+			}
+		}
+	}
+	if g := r.unmeasured(); len(g.rows) > 1 {
+		fmt.Fprintf(&b, "%s\n\n", title("Not measured"))
+		draw(&b, g)
+		b.WriteByte('\n')
+	}
+	for _, s := range r.Series {
+		if s.Output != "" {
+			fmt.Fprintf(&b, "%s said:\n\n    %s\n\n", s.Dimensions, strings.ReplaceAll(s.Output, "\n", "\n    "))
+		}
+	}
+	if len(r.Claims) > 0 {
+		fmt.Fprintf(&b, "%s\n\n", title("Claims"))
+		for _, c := range r.Claims {
+			fmt.Fprintf(&b, "- %s. %s: %s. %s\n", c.ID, c.Text, strings.ToUpper(string(c.Verdict)), c.Why)
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "%s\n\n", title("Method"))
+	for _, line := range r.methodLines() {
+		fmt.Fprintf(&b, "- %s\n", line)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	return b.Bytes()
+}
+
+// describeScenario says in words what was done before the build.
+func describeScenario(s Scenario) string {
+	return map[Scenario]string{
+		Cold: "an empty GOCACHE", GoChanged: "one Go file of the main package changed", CChanged: "one C file changed",
+		Relink: "nothing changed, the output deleted", Nothing: "nothing changed, the output there",
+		Replay: "the C linker's command alone",
+	}[s]
+}
+
+// chosen returns the measured series of a program in a scenario.
+func (r *Result) chosen(program string, s Scenario) []*Series {
+	var list []*Series
+	for i := range r.Series {
+		x := &r.Series[i]
+		if x.Status == Measured && len(x.Samples) > 0 && x.Dimensions.Get("program") == program && x.Dimensions.Get("scenario") == string(s) {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// baseline returns what a series is compared with: gcc's or mingw's with GNU ld, for the same target and else alike.
+func baseline(list []*Series, s *Series) *Series {
+	rest := s.Dimensions.Without("compiler", "linker")
+	for _, x := range list {
+		if c := x.Dimensions.Get("compiler"); (c == "gcc" || c == "mingw") && x.Dimensions.Get("linker") == "bfd" && slices.Equal(x.Dimensions.Without("compiler", "linker"), rest) {
+			return x
+		}
+	}
+	return nil
+}
+
+// timeGrid is the table of timed runs.
+func timeGrid(list []*Series) grid {
+	names := list[0].Dimensions.Without("program", "scenario")
+	head := make([]string, 0, 16)
+	for _, d := range names {
+		head = append(head, d.Key)
+	}
+	g := grid{text: len(head)}
+	phases := slices.DeleteFunc(Phases(), func(p Phase) bool {
+		return !slices.ContainsFunc(list, func(s *Series) bool { return Summarize(s.Values(p.Unit())).Median > 0 })
+	})
+	head = append(head, "seconds", "±", "vs GNU ld", "p", "CPU")
+	for _, p := range phases {
+		head = append(head, string(p))
+	}
+	if len(phases) > 0 {
+		head = append(head, "linking")
+	}
+	g.rows = append(g.rows, append(head, "peak MiB", "runs"))
+	for _, s := range list {
+		var row []string
+		for _, d := range s.Dimensions.Without("program", "scenario") {
+			row = append(row, d.Value)
+		}
+		wall := Summarize(s.Values(UnitWall))
+		row = append(row, significant(wall.Median), strings.TrimPrefix(wall.Spread(), "±"))
+		if base := baseline(list, s); base == nil || base == s {
+			row = append(row, "", "")
+		} else {
+			c := Compare(base.Values(UnitWall), s.Values(UnitWall))
+			row = append(row, c.Delta(), fmt.Sprintf("%.3f", c.P))
+		}
+		row = append(row, significant(Summarize(s.Values(UnitCPU)).Median))
+		for _, p := range phases {
+			row = append(row, significant(Summarize(s.Values(p.Unit())).Median))
+		}
+		if len(phases) > 0 {
+			row = append(row, percent(Summarize(s.Shares(PhaseLink)).Median))
+		}
+		g.rows = append(g.rows, append(row, mebibytes(Summarize(s.Values(UnitPeak)).Median), fmt.Sprint(wall.N)))
+	}
+	return g
+}
+
+// profileGrid is the table of the link in instrumented runs; it has a head alone when there were none.
+func profileGrid(list []*Series) grid {
+	var head []string
+	for _, d := range list[0].Dimensions.Without("program", "scenario") {
+		head = append(head, d.Key)
+	}
+	g := grid{text: len(head)}
+	head = append(head, "Go linker", "MiB", "probes", "C linker", "MiB", "its share", "runs")
+	g.rows = append(g.rows, head)
+	for _, s := range list {
+		host := Summarize(s.ProfileValues(PhaseHostLink.Unit()))
+		if host.N == 0 {
+			continue
+		}
+		var row []string
+		for _, d := range s.Dimensions.Without("program", "scenario") {
+			row = append(row, d.Value)
+		}
+		median := func(unit string) float64 { return Summarize(s.ProfileValues(unit)).Median }
+		row = append(row, significant(median(PhaseGoLink.Unit())), mebibytes(median(PhaseGoLink.PeakUnit())), significant(median(PhaseProbes.Unit())),
+			significant(host.Median), mebibytes(median(PhaseHostLink.PeakUnit())), percent(host.Median/median(UnitWall)), fmt.Sprint(host.N))
+		g.rows = append(g.rows, row)
+	}
+	return g
+}
+
+// unmeasured lists what was not measured, and why.
+func (r *Result) unmeasured() grid {
+	g := grid{text: 3, rows: [][]string{{"series", "status", "reason"}}}
+	for _, s := range r.Series {
+		if s.Status != Measured {
+			g.rows = append(g.rows, []string{s.Dimensions.String(), string(s.Status), s.Reason})
+		}
+	}
+	return g
+}
+
+// methodLines tells how and where it was measured.
+func (r *Result) methodLines() []string {
+	m := r.Machine
+	machine := m.OS + "/" + m.Arch
+	for _, s := range []string{m.Distribution, m.CPU} {
+		if s != "" {
+			machine += ", " + s
+		}
+	}
+	if m.Kernel != "" {
+		machine += ", kernel " + m.Kernel
+	}
+	if m.WSL > 0 {
+		machine += fmt.Sprintf(", WSL %d", m.WSL)
+	}
+	machine += fmt.Sprintf(", %d processors, %s MiB, %s", m.Cores, mebibytes(float64(m.Memory)), m.Go)
+	for _, f := range m.FileSystems {
+		machine += fmt.Sprintf(", %s on %s", f.Role, f.Type)
+	}
+	x := r.Method
+	method := fmt.Sprintf("%d warm-up and at least %d timed runs of each series, every round in another random order (seed %d), medians with %.0f %% confidence intervals; more runs until the interval is narrower than %.0f %% of the median",
+		x.Warmups, x.MinRuns, x.Seed, 100*x.Confidence, 100*x.Width)
+	if x.Budget > 0 {
+		method += fmt.Sprintf(" or %.0f s are over", x.Budget)
+	}
+	if x.Pinned != "" {
+		method += "; pinned to processors " + x.Pinned
+	}
+	lines := []string{machine, method,
+		"differences by a Mann-Whitney U test at 5 %; ~ is a difference that the data do not prove",
+		"seconds of wall-clock time; phases share each moment among the actions of the go command that run in it, so they add up"}
+	if part, ok := overhead(r); ok {
+		lines = append(lines, fmt.Sprintf("instrumented runs are apart from timed ones, and take %.0f %% more CPU time than they (median over the series)", 100*part))
+	}
+	var tools []string
+	for _, s := range r.Series {
+		for _, t := range s.Tools {
+			if text := strings.TrimSpace(t.Name + " " + t.Version); !slices.Contains(tools, text) {
+				tools = append(tools, text)
+			}
+		}
+	}
+	if len(tools) > 0 {
+		lines = append(lines, "tools: "+strings.Join(tools, ", "))
+	}
+	for _, p := range r.Programs {
+		lines = append(lines, fmt.Sprintf("program %s: %s; sources %.12s", p.Name, p.Description, p.Digest))
+	}
+	return append(lines, fmt.Sprintf("%s, in %s", r.Started.Format("2006-01-02 15:04 MST"), roughly(r.Elapsed)))
+}
+
+// mebibytes prints bytes, "" for none.
+func mebibytes(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", v/(1<<20))
+}
+
+// plainGrid draws a table for a terminal.
+func plainGrid(b *bytes.Buffer, g grid) {
+	widths := make([]int, len(g.rows[0]))
+	for _, row := range g.rows {
+		for i, s := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(s))
+		}
+	}
+	for _, row := range g.rows {
+		var line strings.Builder
+		for i, s := range row {
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(s))
+			if i < g.text {
+				line.WriteString(s + pad + "  ")
+			} else {
+				line.WriteString(pad + s + "  ")
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}
+
+// markdownGrid draws a table in Markdown.
+func markdownGrid(b *bytes.Buffer, g grid) {
+	escape := strings.NewReplacer("|", `\|`, "\n", " ", "~", `\~`, "<", "&lt;")
+	for i, row := range g.rows {
+		for _, s := range row {
+			b.WriteString("| " + escape.Replace(s) + " ")
+		}
+		b.WriteString("|\n")
+		if i > 0 {
+			continue
+		}
+		for j := range row {
+			if j < g.text {
+				b.WriteString("| --- ")
+			} else {
+				b.WriteString("| ---: ")
+			}
+		}
+		b.WriteString("|\n")
+	}
+}
