@@ -19,9 +19,10 @@ import (
 // this machine's own boot is none of our business. The Debian package behind a
 // name like linux-image-cloud-amd64 (which leads to the present version) is
 // downloaded by apt, which holds it to the signed lists of the archive, and the
-// kernel's image alone is taken from it:
+// kernel's image is taken from it, and one module, which tests verify:
 //
-//	hallmark/kernels/RELEASE/vmlinuz    below the user's cache folder
+//	hallmark/kernels/RELEASE/vmlinuz         below the user's cache folder
+//	hallmark/kernels/RELEASE/dummy.ko[.xz]
 //
 // Package compat looks there. No step needs root. Where this machine's lists
 // are stale, absent, or of another architecture, apt is given a folder of its
@@ -36,6 +37,10 @@ func (s system) kernels(series string) []string {
 	if err != nil {
 		return nil
 	}
+	found = slices.DeleteFunc(found, func(image string) bool {
+		modules, err := filepath.Glob(filepath.Join(filepath.Dir(image), "dummy.ko*"))
+		return err != nil || len(modules) == 0
+	})
 	slices.Sort(found)
 	return found
 }
@@ -112,10 +117,24 @@ func (s system) fetchKernel(ctx context.Context, out io.Writer, t Tool) error {
 	if err := a.extract(ctx, deb, "boot/vmlinuz-"+release, filepath.Join(made, "vmlinuz")); err != nil {
 		return err
 	}
-	if err := os.Rename(made, filepath.Join(root, release)); err != nil && !errors.Is(err, os.ErrExist) {
+	for _, suffix := range []string{".xz", ""} { // since 6.12, and before
+		module := "dummy.ko" + suffix
+		if err = a.extract(ctx, deb, "lib/modules/"+release+"/kernel/drivers/net/"+module, filepath.Join(made, module)); err == nil {
+			break
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return nil
+	to := filepath.Join(root, release)
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(made)
+	for _, f := range files {
+		err = errors.Join(err, os.Rename(filepath.Join(made, f.Name()), filepath.Join(to, f.Name())))
+	}
+	return err
 }
 
 // kernelApt runs apt's programs as this user, in a folder.
