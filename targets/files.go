@@ -106,3 +106,8 @@ func text(s *string) string {
 	}
 	return *s
 }
+
+// Enforce writes a folder with all that makes Linux refuse what the identity has not signed: keys, policies, script, README.
+func Enforce(ctx context.Context, folder string) error {
+	return release.Exit(release.Enforce(ctx, release.Terminal(), folder))
+}
