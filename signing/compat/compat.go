@@ -55,6 +55,9 @@
 //   - sbverify reads the first certificate of CAFile only. It must be the
 //     root, the issuer or the signer. When the signature embeds an
 //     intermediate, any certificate at all will do: it is no judge of trust.
+//   - the kernel's keyrings take CAFile, and of SignerFile what these have
+//     issued, for signatures without certificates; IMA's takes the signers of
+//     SignerFile alone. They know no certificates of the system.
 //
 // An empty CAFile or TSAFile means the certificates of the system.
 package compat

@@ -221,16 +221,22 @@ type inquiry struct {
 }
 
 func (m machine) ask(ctx context.Context, questions []Question, trust Trust) inquiry {
-	q := inquiry{questions: questions, early: make([]error, len(questions))}
-	j, err := newJob(trust)
-	if err != nil {
-		for i := range q.early {
-			q.early[i] = err
-		}
-		return q
+	q, j, files := m.inquire(questions, trust)
+	if len(j.Cases) > 0 {
+		q.said, q.err = m.boot(ctx, j, files)
 	}
-	var files []string
+	return q
+}
+
+// inquire makes of questions what a guest is asked.
+func (m machine) inquire(questions []Question, trust Trust) (q inquiry, j job, files []string) {
+	q = inquiry{questions: questions, early: make([]error, len(questions))}
+	j, err := newJob(trust)
 	for i, question := range questions {
+		if err != nil {
+			q.early[i] = err
+			continue
+		}
 		c, err := j.newCase(question, strings.TrimPrefix(question.Judge, m.name("")))
 		if err != nil {
 			q.early[i] = err
@@ -238,10 +244,43 @@ func (m machine) ask(ctx context.Context, questions []Question, trust Trust) inq
 		}
 		q.cases, q.asked, files = append(q.cases, c), append(q.asked, i), append(files, question.File)
 	}
-	if j.Cases = q.cases; len(j.Cases) > 0 {
-		q.said, q.err = m.boot(ctx, j, files)
+	j.Cases = q.cases
+	return q, j, files
+}
+
+// Machine puts the machine of one of KernelJudges, with files to be judged, into
+// a folder, which it makes, and returns the line for a POSIX shell that boots it
+// and prints what the kernel answered: for those who want to look for
+// themselves. The line is for one boot; afterwards the disk is another.
+func Machine(ctx context.Context, judge string, files []string, trust Trust, dir string) (command string, err error) {
+	i := slices.IndexFunc(machines(), func(m machine) bool { return strings.HasPrefix(judge, m.name("")) })
+	if i < 0 {
+		return "", fmt.Errorf("%s is no kernel", judge)
 	}
-	return q
+	m := machines()[i]
+	if _, err := m.key(); err != nil {
+		return "", err
+	}
+	var questions []Question
+	for _, file := range files {
+		questions = append(questions, Question{Judge: judge, File: file})
+	}
+	q, j, files := m.inquire(questions, trust)
+	if err := errors.Join(q.early...); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	args, err := m.prepare(ctx, dir, j, files)
+	if err != nil {
+		return "", err
+	}
+	if err := makeDisk(ctx, dir, files); err != nil {
+		return "", err
+	}
+	words := append([]string{emulator().name}, args...)
+	return line("cd", argument(dir)) + " && " + line(words...) + " && " + line("cat", fileAnswers), nil
 }
 
 // verdicts returns the answer to each question.

@@ -6,6 +6,10 @@
 // Signatures stand beside the files. It prints the judge's version and, for
 // each file, its verdict with the reason and its own words. Exit code 0: it
 // accepts all files; 1: it refuses one; 2: it gave no verdict on one.
+//
+// With -keep it leaves the virtual machine of a kernel in a folder, and prints
+// the line that boots it: kernel and emulator are Debian's, the answers are the
+// names of errnos.
 package main
 
 import (
@@ -31,6 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var (
 		trust compat.Trust
 		name  string
+		keep  string
 	)
 	judges := slices.Concat(compat.Judges(), compat.KernelJudges())
 	flags := flag.NewFlagSet("ask", flag.ContinueOnError)
@@ -40,6 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&trust.TSAFile, "tsa", "", "PEM `file` of certificates trusted for timestamps (default: the system's)")
 	flags.StringVar(&trust.SignerFile, "signer", "", "PEM `file` with the signer's certificate, for signatures without one")
 	flags.StringVar(&trust.PolicyFile, "policy", "", "signed IPE policy, DER `file`")
+	flags.StringVar(&keep, "keep", "", "put a kernel's machine into the new `folder` and print the line that boots it, instead of asking")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -57,6 +63,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if flags.NArg() == 0 {
 		fmt.Fprintln(stderr, "ask: no file is named")
 		return 2
+	}
+	if keep != "" {
+		command, err := compat.Machine(ctx, name, flags.Args(), trust, keep)
+		if err != nil {
+			fmt.Fprintf(stderr, "ask: making the machine: %v\n", err)
+			return 2
+		}
+		fmt.Fprintln(stdout, command)
+		return 0
 	}
 	var cases []compat.Case
 	for _, file := range flags.Args() {
