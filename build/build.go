@@ -16,10 +16,14 @@
 // # C toolchains
 //
 //	none         CGO_ENABLED=0
-//	gcc          linux: x86_64-linux-gnu-gcc, aarch64-linux-gnu-gcc, i686-linux-gnu-gcc
+//	gcc          linux: x86_64-linux-gnu-gcc, aarch64-linux-gnu-gcc, i686-linux-gnu-gcc, with lld or mold if there is one
 //	clang        linux: the newest clang with the lld of its version, and gcc's C library
-//	mingw        windows: x86_64-w64-mingw32-gcc, i686-w64-mingw32-gcc
+//	mingw        windows: x86_64-w64-mingw32-gcc, i686-w64-mingw32-gcc, with lld if it is where they look for it
 //	clang-mingw  windows: the newest clang with the lld of its version, and mingw's C library
+//
+// The linker makes up half of a relink, and GNU ld is several times slower than lld and mold; package bench has the
+// figures. So these are taken where they are installed, except with link-time optimization. A program that they do not
+// link is linked by GNU ld, and Binary.Note says so. The user's -extldflags=-fuse-ld=bfd wins.
 //
 // # Windows resources
 //
@@ -100,6 +104,7 @@ type Binary struct {
 	Size      int64  // bytes
 	SHA256    string // hex
 	GoVersion string // as in the file: "go1.26.8"
+	Note      string // what Compile had to do otherwise than it wanted; "" for nothing
 }
 
 // A ConfigError is a fault in a [Config].

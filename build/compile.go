@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -107,7 +109,9 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 
 	built := filepath.Join(tmp, t.file())
-	if err := b.goBuild(ctx, t, c, built); err != nil {
+	asked := t
+	t, note, err := b.link(ctx, t, c, built)
+	if err != nil {
 		return Binary{}, err
 	}
 	if rsrc != nil {
@@ -136,8 +140,25 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 	if err := syncFile(filepath.Dir(dst)); err != nil {
 		return Binary{}, fmt.Errorf("%s: %w", t, err)
 	}
-	bin.Path = dst
+	bin.Path, bin.Target, bin.Note = dst, asked, note
 	return bin, nil
+}
+
+// link builds the target with the linker that withLinker chooses, and, should that one not do, with the compiler's own,
+// which note then says. It returns the target as it was built.
+func (b *Builder) link(ctx context.Context, t Target, c *compiler, dst string) (_ Target, note string, err error) {
+	fast := b.withLinker(t, c)
+	err = b.goBuild(ctx, fast, c, dst)
+	if fast.linker() == t.linker() || err == nil && linkedBy(dst, fast) || err != nil && !linkFailed(err) {
+		return fast, "", err
+	}
+	if e := os.Remove(dst); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		return t, "", e
+	}
+	if e := b.goBuild(ctx, t, c, dst); e != nil {
+		return t, "", cmp.Or(err, e)
+	}
+	return t, fmt.Sprintf("linked by %s, because %s did not", c.linker.Name, c.fast.Name), nil
 }
 
 // goBuild runs the go command.

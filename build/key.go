@@ -35,12 +35,12 @@ func (b *Builder) Key(ctx context.Context, t Target) (string, error) {
 		Environment map[string]string
 		Tools       []tool
 		Resources   map[string]string
-	}{Version: keyVersion, Target: t, Source: b.src, Environment: keyEnvironment(env, t.cgo())}
+	}{Version: keyVersion, Target: b.withLinker(t, c), Source: b.src, Environment: keyEnvironment(env, t.cgo())}
 	inputs.Source.Dir = "" // -trimpath
 	if c != nil {
 		inputs.Tools = c.tools()
-		if name := t.linker(); name != "" && name != c.linker.Name {
-			inputs.Tools = append(inputs.Tools, c.otherLinker(name))
+		if name := inputs.Target.linker(); name != "" && name != c.linker.Name {
+			inputs.Tools = append(inputs.Tools, c.otherLinker(name, t.Platform))
 		}
 	}
 	if inputs.Resources, err = b.resourceDigests(t); err != nil {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"debug/pe"
 	"errors"
@@ -23,6 +24,55 @@ const (
 // linkerName returns what a program made with -fuse-ld=name tells, "" for a name that is not known.
 func linkerName(name string) string {
 	return map[string]string{"bfd": linkerBFD, "gold": linkerGold, "lld": linkerLLD, "mold": linkerMold}[name]
+}
+
+// findFast finds a linker that is faster than GNU ld. lld comes first: clang's targets need it anyway, and every gcc that
+// is still in use knows it, while mold needs gcc 12.
+func (c *compiler) findFast(p Platform) {
+	for _, name := range []string{"lld", "mold"} {
+		t, err := c.findLinker(name, p)
+		if err != nil {
+			continue
+		}
+		c.fast = t
+		if p.OS == "linux" {
+			// Debian's ld.lld-19 is not found by -fuse-ld=lld; a compiler for another machine puts its own name before.
+			c.links = map[string]string{"ld." + name: t.called, gnuTriple(p) + "-ld." + name: t.called}
+		}
+		return
+	}
+}
+
+// withLinker returns the target with the fast linker of its compiler, unless the user has chosen one, or has C optimized
+// when it is linked, which needs a linker that reads what the compiler then writes.
+func (b *Builder) withLinker(t Target, c *compiler) Target {
+	if c == nil || c.fast.Name == "" || t.clang() || t.linker() != "" {
+		return t
+	}
+	env, err := b.goEnv(context.Background(), t.Go)
+	if err != nil {
+		return t // whoever needs it will tell
+	}
+	for _, flags := range append([]string{env["CGO_CFLAGS"], env["CGO_CXXFLAGS"], env["CGO_LDFLAGS"]}, t.LDFlags...) {
+		if strings.Contains(flags, "-flto") || strings.Contains(flags, "-fuse-ld") {
+			return t
+		}
+	}
+	// In front, so that what the user says comes after it.
+	t.LDFlags = append([]string{"-extldflags=-fuse-ld=" + c.fast.Name}, t.LDFlags...)
+	return t
+}
+
+// linkFailed tells whether a build failed because cmd/link could not link, or the compiler took another linker.
+func linkFailed(err error) bool {
+	c, ok := errors.AsType[*CompileError](err)
+	return ok && strings.Contains(c.Output, "/link: running ")
+}
+
+// linkedBy tells whether the target's linker has made the file, or none was needed.
+func linkedBy(file string, t Target) bool {
+	name, err := LinkerOf(file)
+	return err != nil || name == "go" || name == t.linker() // what cannot be read is told by reading back
 }
 
 // LinkerOf tells which linker made a PE or ELF file of the Go toolchain, by what is in the file: "bfd", "gold", "lld" or

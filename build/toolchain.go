@@ -23,7 +23,8 @@ type compiler struct {
 	// version, it is called by links in a folder of its own that is put in front of PATH. (One folder for all clangs
 	// would do harm: clang looks beside itself for what belongs to its target.)
 	ccName, cxxName string
-	links           map[string]string // name of the link to its target; nil when the names are on PATH as they are
+	links           map[string]string // name of the link to its target; none when the names are on PATH as they are
+	fast            tool              // the linker that is chosen where the user chooses none; "" for the compiler's own
 	gcc             *compiler         // of which clang takes the C library
 }
 
@@ -114,6 +115,7 @@ func findGCC(p Platform) (*compiler, error) {
 	}
 	c.cxx, _ = findTool("g++", c.cxxName) // few programs need it
 	c.linker, _ = findTool("ld", linker)
+	c.findFast(p)
 	return c, nil
 }
 
@@ -198,7 +200,7 @@ func (b *Builder) compilerEnv(ctx context.Context, c *compiler, p Platform) ([]s
 // install makes the links by which the compiler is called, in a new folder, and returns the folder. The caller removes it.
 // It returns "" when there are none.
 func (c *compiler) install() (dir string, err error) {
-	if c == nil || c.links == nil {
+	if c == nil || len(c.links) == 0 {
 		return "", nil
 	}
 	dir, err = os.MkdirTemp("", "hallmark-cc-")
@@ -229,8 +231,8 @@ func (b *Builder) Toolchain(t Target) string {
 		return env["GOVERSION"]
 	}
 	linker := c.linker
-	if name := t.linker(); name != "" && name != linker.Name {
-		linker = c.otherLinker(name)
+	if name := b.withLinker(t, c).linker(); name != "" && name != linker.Name {
+		linker = c.otherLinker(name, t.Platform)
 	}
 	s := b.nameVersion(ctx, c.cc)
 	if linker.Path != "" {
@@ -265,15 +267,13 @@ func (b *Builder) toolVersion(ctx context.Context, t tool) (string, error) {
 	})
 }
 
-// otherLinker finds the linker that -fuse-ld=name makes the driver call, as the driver finds it.
-func (c *compiler) otherLinker(name string) tool {
-	prefix := strings.TrimSuffix(strings.TrimSuffix(c.ccName, "gcc"), "clang")
-	for _, n := range []string{prefix + "ld." + name, "ld." + name, name} {
-		if t, err := findTool(name, n); err == nil {
-			return t
-		}
+// otherLinker finds the linker that -fuse-ld=name makes the driver call.
+func (c *compiler) otherLinker(name string, p Platform) tool {
+	t, err := c.findLinker(name, p)
+	if err != nil {
+		return tool{Name: name} // the build will tell
 	}
-	return tool{Name: name}
+	return t
 }
 
 // findTool finds a program by its name on PATH, or by its path.

@@ -18,7 +18,9 @@ type grid struct {
 func (r *Result) Text() []byte { return r.write(plainGrid, func(s string) string { return s }) }
 
 // Markdown returns the result as a page of tables.
-func (r *Result) Markdown() []byte { return r.write(markdownGrid, func(s string) string { return "## " + s }) }
+func (r *Result) Markdown() []byte {
+	return r.write(markdownGrid, func(s string) string { return "## " + s })
+}
 
 func (r *Result) write(draw func(*bytes.Buffer, grid), title func(string) string) []byte {
 	var b bytes.Buffer

@@ -56,6 +56,8 @@ func toolsFor(goarch string) []Tool {
 			Fedora: []string{"clang", "lld"}, Arch: []string{"clang", "lld"}, Brew: []string{"llvm", "lld"}, Purpose: "targets of toolchain clang and clang-mingw", Version: version},
 		{Name: "lld", Programs: llvm("ld.lld"), Older: []string{"ld.lld"}, Packages: []string{"lld-19"}, Fallback: []string{"lld"},
 			Fedora: []string{"lld"}, Arch: []string{"lld"}, Brew: []string{"lld"}, Purpose: "linking of toolchain clang and clang-mingw", Version: version},
+		{Name: "mold", Programs: []string{"mold"}, Packages: []string{"mold"}, Fedora: []string{"mold"}, Arch: []string{"mold"}, Brew: []string{"mold"},
+			Purpose: "linking of toolchain gcc where there is no lld, and a row of benchToolchains", Version: version},
 	}
 	for _, m := range []struct{ cpu, deb, fedora, what string }{{"x86_64", "x86-64", "mingw64", "windows/amd64"}, {"i686", "i686", "mingw32", "windows/386"}} {
 		tools = append(tools,

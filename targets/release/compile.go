@@ -98,6 +98,9 @@ func compileAll(ctx context.Context, src build.Source, b *build.Builder, plan []
 		if t.Toolchain != "none" {
 			note += "  " + b.Toolchain(t.Target)
 		}
+		if bin.Note != "" {
+			p.Printf("%s: %s", t.Rel(), bin.Note)
+		}
 		done(note)
 		out[i] = binary{Entry{
 			Path: t.Rel(), Kind: KindBinary,
