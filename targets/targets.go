@@ -62,7 +62,7 @@ func Package(ctx context.Context) error {
 // Verify judges all files of dist by our verifier and by the foreign ones that are installed.
 //
 // It trusts the certificates of hallmark.yaml's trust, else those in
-// dist/trust. Only the results in manifest.json and report.md are written.
+// dist/trust. Only the results in manifest.json, and the reports, are written.
 func Verify(ctx context.Context) error {
 	return release.Exit(release.Verify(ctx, release.Terminal()))
 }

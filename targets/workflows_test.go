@@ -362,6 +362,7 @@ func TestPublishesByManifest(t *testing.T) {
 	for name, text := range map[string]string{
 		"dist/manifest.json":         `{"artifacts": [{"path": "SHA256SUMS"}, {"path": "bin/linux_amd64/notes"}, {"path": "notes 1.zip"}]}`,
 		"dist/report.md":             "",
+		"dist/report.html":           "",
 		"dist/SHA256SUMS":            "",
 		"dist/bin/linux_amd64/notes": "",
 		"dist/notes 1.zip":           "",
@@ -384,7 +385,7 @@ func TestPublishesByManifest(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "uploaded"))
-	if want := "<release><upload><v1><--clobber><dist/SHA256SUMS><dist/notes 1.zip><dist/manifest.json><dist/report.md>"; err != nil || string(got) != want {
+	if want := "<release><upload><v1><--clobber><dist/SHA256SUMS><dist/notes 1.zip><dist/manifest.json><dist/report.md><dist/report.html>"; err != nil || string(got) != want {
 		t.Errorf("uploaded %s, %v, want %s", got, err, want)
 	}
 }

@@ -121,7 +121,7 @@ func (m *Map) stories(b *bytes.Buffer, title string, in func(*Cell) bool) {
 		fmt.Fprintf(b, "\n- **%s** %s: %s: %s\n", page.Cell(c.Judge), page.Cell(c.Version), page.Cell(cellName(c)), page.Cell(reasonOf(c)))
 		for _, text := range []string{c.Command, c.Output} {
 			if text != "" {
-				b.WriteString("\n" + indented(printable(text)) + "\n")
+				b.WriteString("\n" + indented(page.Printable(text)) + "\n")
 			}
 		}
 	}

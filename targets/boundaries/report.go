@@ -30,6 +30,7 @@ type view struct {
 	Unexpected []finding
 	Allowed    []finding
 	Glance     glance
+	Legend     []page.Mark
 	Claims     []claimView
 	Matrices   []page.Matrix
 	Keys       []page.Matrix
@@ -119,7 +120,7 @@ func (d *drawing) view() *view {
 	if d.Incomplete != "" {
 		v.Warnings = append([]string{"This map is not whole: " + d.Incomplete}, v.Warnings...)
 	}
-	v.Glance = d.glance(operations)
+	v.Glance, v.Legend = d.glance(operations), page.Legend(slices.Concat(v.Matrices, v.Keys)...)
 	for i := range d.Cells {
 		c := &d.Cells[i]
 		switch c.Status {
@@ -306,19 +307,19 @@ func (d *drawing) story(id, back, scheme string, l line, cells []*Cell) page.Pan
 		}
 	}
 	fact("answer", p.Mark.Word)
-	fact("reason", printable(distinctText(cells, func(c *Cell) string { return c.Reason })))
+	fact("reason", page.Printable(distinctText(cells, func(c *Cell) string { return c.Reason })))
 	if c.Allowed != nil {
 		fact("allowed", fmt.Sprintf("until %s: %s", c.Allowed.Until, c.Allowed.Reason))
 	}
 	fact("expected", distinctText(cells, func(c *Cell) string { return c.Want }))
-	fact("because", printable(distinctText(cells, func(c *Cell) string { return c.Why })))
+	fact("because", page.Printable(distinctText(cells, func(c *Cell) string { return c.Why })))
 	fact("judge", strings.TrimSpace(c.Judge+" "+c.Version))
 	fact("program", c.Path)
 	for _, c := range cells {
 		if d.panel[c] == "" {
 			d.panel[c] = id
 		}
-		r := page.Run{Name: fileName(c, l), Command: printable(c.Command), Seconds: c.Seconds, Figures: figures(c.Figures)}
+		r := page.Run{Name: fileName(c, l), Command: page.Printable(c.Command), Seconds: c.Seconds, Figures: figures(c.Figures)}
 		if c.Screenshot != "" {
 			r.Picture = d.picture(c)
 		}
@@ -346,7 +347,7 @@ func sayings(cells []*Cell, l line) []page.Saying {
 			continue
 		}
 		known[key] = len(said)
-		said = append(said, page.Saying{Of: fileName(c, l), Text: printable(c.Output)})
+		said = append(said, page.Saying{Of: fileName(c, l), Text: page.Printable(c.Output)})
 	}
 	if len(said) == 1 && len(cells) == 1 {
 		said[0].Of = ""
@@ -379,16 +380,6 @@ func distinctText(cells []*Cell, f func(*Cell) string) string {
 	return strings.TrimSpace(strings.Join(distinctOf(cells, f), "\n"))
 }
 
-// printable drops what a terminal would act on.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
-}
-
 func figures(f map[string]float64) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(f)) {
@@ -410,7 +401,7 @@ func reasonOf(c *Cell) string {
 	}
 	for _, s := range []string{c.Reason, c.Why} {
 		if s != "" {
-			text += "; " + printable(s)
+			text += "; " + page.Printable(s)
 		}
 	}
 	if c.Allowed != nil {

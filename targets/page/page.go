@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,16 +76,25 @@ func MarkOf(got string, status compat.Status) Mark {
 	return m
 }
 
-// Legend returns the marks with what each means, in the order of a legend.
-func Legend() []Mark {
-	return []Mark{
+// Legend returns the marks that are in matrices, with what each means.
+func Legend(matrices ...Matrix) []Mark {
+	used := map[string]bool{}
+	for _, m := range matrices {
+		for _, r := range m.Rows {
+			for _, t := range r.Tiles {
+				class, _, _ := strings.Cut(t.Mark.Class, " ")
+				used[class] = true
+			}
+		}
+	}
+	return slices.DeleteFunc([]Mark{
 		{"yes", "✓", "accepted, as expected"},
 		{"no", "✕", "refused, as expected"},
 		{"cannot", "–", "cannot read it, as expected"},
 		{"bad", "✓", "unexpected"},
 		{"allowed", "✓", "unexpected, allowed for a time"},
 		{"skip", "?", "not asked"},
-	}
+	}, func(m Mark) bool { return !used[m.Class] })
 }
 
 // Head is what the head of a report shows.
@@ -191,9 +201,7 @@ func Parse(text string) (*template.Template, error) {
 	}
 	t := template.New("page").Funcs(template.FuncMap{
 		"css":     func() template.CSS { return template.CSS(css) },
-		"legend":  Legend,
 		"seconds": Seconds,
-		"slug":    Slug,
 	})
 	if t, err = t.ParseFS(files, "page.html"); err != nil {
 		return nil, err
@@ -248,20 +256,14 @@ func Seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
 }
 
-// Slug makes an anchor of a text.
-func Slug(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_':
-			b.WriteRune(r)
-		case r >= 'A' && r <= 'Z':
-			b.WriteRune(r + 'a' - 'A')
-		default:
-			b.WriteByte('-')
+// Printable drops what a terminal would act on.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return -1
 		}
-	}
-	return b.String()
+		return r
+	}, s)
 }
 
 // Cell keeps text from breaking out of a Markdown table.

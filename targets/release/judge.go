@@ -196,7 +196,7 @@ func (c *court) strangers(w *workspace) ([]compat.Result, error) {
 			return err
 		case rel == stageDir:
 			return fs.SkipDir
-		case d.IsDir(), rel == ManifestFile, rel == ReportFile, rel == ignoreFile, w.prev.Entry(rel) != nil:
+		case d.IsDir(), isRecord(rel), rel == ignoreFile, w.prev.Entry(rel) != nil:
 			return nil
 		}
 		results = append(results, compat.Result{Judge: ourJudge, Version: version, Scheme: schemeRecord, Case: rel,

@@ -238,7 +238,7 @@ func parseManifest(data []byte) (*Manifest, error) {
 // in the one normal way, and is none of the folder's own records.
 func validPath(p string) bool {
 	return fs.ValidPath(p) && p != "." && filepath.IsLocal(filepath.FromSlash(p)) &&
-		p != ManifestFile && p != ReportFile && p != ignoreFile &&
+		!isRecord(p) && p != ignoreFile &&
 		p != stageDir && !hasDir(p, stageDir)
 }
 

@@ -68,6 +68,7 @@ func TestManifestRefused(t *testing.T) {
 		"path not clean":     {`"path": "SHA256SUMS"`, `"path": "a/../b"`},
 		"the manifest":       {`"path": "SHA256SUMS"`, `"path": "manifest.json"`},
 		"the report":         {`"path": "SHA256SUMS"`, `"path": "report.md"`},
+		"the page":           {`"path": "SHA256SUMS"`, `"path": "report.html"`},
 		"in the stage":       {`"path": "SHA256SUMS"`, `"path": ".stage/new/x"`},
 		"empty path":         {`"path": "SHA256SUMS"`, `"path": ""`},
 		"twice":              {`"path": "SHA256SUMS"`, `"path": "bin/linux_amd64/notes"`},
@@ -156,5 +157,8 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("not read back: %v", err)
 		}
 		m.Report()
+		if _, err := m.Page(); err != nil {
+			t.Errorf("not drawn: %v", err)
+		}
 	})
 }

@@ -28,8 +28,14 @@ func (w *workspace) unchanged(m *Manifest) bool {
 	if b, err := os.ReadFile(filepath.Join(w.dir, ManifestFile)); err != nil || !bytes.Equal(a, b) {
 		return false
 	}
-	if b, err := os.ReadFile(filepath.Join(w.dir, ReportFile)); err != nil || !bytes.Equal(same.Report(), b) {
+	pages, err := same.pages()
+	if err != nil {
 		return false
+	}
+	for name, page := range pages {
+		if b, err := os.ReadFile(filepath.Join(w.dir, name)); err != nil || !bytes.Equal(page, b) {
+			return false
+		}
 	}
 	*m = same
 	return true
@@ -54,8 +60,14 @@ func (w *workspace) publish(m *Manifest) error {
 		return err
 	}
 	stage := filepath.Join(w.dir, stageDir)
-	if err := writeFile(filepath.Join(stage, ReportFile), m.Report()); err != nil {
+	pages, err := m.pages()
+	if err != nil {
 		return err
+	}
+	for name, page := range pages {
+		if err := writeFile(filepath.Join(stage, name), page); err != nil {
+			return err
+		}
 	}
 	if err := writeFile(filepath.Join(stage, ManifestFile), data); err != nil {
 		return err
@@ -124,8 +136,10 @@ func (w *workspace) finish(m *Manifest) error {
 			return fail(err)
 		}
 	}
-	if err := place(path.Join(stageDir, ReportFile), ReportFile); err != nil {
-		return fail(err)
+	for _, name := range pageNames() {
+		if err := place(path.Join(stageDir, name), name); err != nil {
+			return fail(err)
+		}
 	}
 	if err := w.root.Rename(path.Join(stageDir, ManifestFile), ManifestFile); err != nil {
 		return fail(err)
@@ -162,7 +176,7 @@ func (w *workspace) clean() (removed int, err error) {
 		}
 		w.prune(e.Path)
 	}
-	for _, rel := range []string{ReportFile, ManifestFile} {
+	for _, rel := range append(pageNames(), ManifestFile) {
 		if err := w.root.Remove(rel); err == nil {
 			removed++
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hallmark-build/hallmark/signing/compat"
+	"github.com/hallmark-build/hallmark/targets/page"
 )
 
 // Report draws report.md from the manifest, and from nothing else.
@@ -22,9 +23,28 @@ func (m *Manifest) Report() []byte {
 	b.WriteString(m.verdictLine() + "\n\n")
 
 	b.WriteString("| | |\n| --- | --- |\n")
+	for _, f := range m.facts() {
+		fmt.Fprintf(&b, "| %s | %s |\n", f.Name, cell(f.Value))
+	}
+
+	m.reportArtifacts(&b)
+	m.reportResults(&b)
+
+	if len(m.Timings) > 0 {
+		b.WriteString("\n## Time\n\n| stage | seconds |\n| --- | ---: |\n")
+		for _, t := range m.Timings {
+			fmt.Fprintf(&b, "| %s | %.2f |\n", cell(t.Stage), t.Seconds)
+		}
+	}
+	return b.Bytes()
+}
+
+// facts are who made and signed what, of those that are known.
+func (m *Manifest) facts() []page.Fact {
+	var facts []page.Fact
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "| %s | %s |\n", name, cell(value))
+			facts = append(facts, page.Fact{Name: name, Value: value})
 		}
 	}
 	row("module", m.Source.Module)
@@ -48,17 +68,7 @@ func (m *Manifest) Report() []byte {
 	}
 	row("Go", m.Go)
 	row("machine", m.Machine)
-
-	m.reportArtifacts(&b)
-	m.reportResults(&b)
-
-	if len(m.Timings) > 0 {
-		b.WriteString("\n## Time\n\n| stage | seconds |\n| --- | ---: |\n")
-		for _, t := range m.Timings {
-			fmt.Fprintf(&b, "| %s | %.2f |\n", cell(t.Stage), t.Seconds)
-		}
-	}
-	return b.Bytes()
+	return facts
 }
 
 func (m *Manifest) verdictLine() string {
@@ -132,10 +142,7 @@ func (m *Manifest) reportResults(b *bytes.Buffer) {
 }
 
 // cell keeps text from breaking out of a table.
-func cell(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	return strings.NewReplacer("|", "\\|", "<", "&lt;", "`", "'").Replace(s)
-}
+func cell(s string) string { return page.Cell(s) }
 
 // tally counts results.
 type tally struct{ pass, fail, skip, allowed int }

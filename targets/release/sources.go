@@ -39,7 +39,10 @@ func openSource(ctx context.Context, c *Config, o Options) (build.Source, error)
 // while it published.
 func madeIn(c *Config, o Options) ([]string, error) {
 	dir := path.Clean(filepath.ToSlash(c.Dist))
-	made := []string{path.Join(dir, stageDir), path.Join(dir, ignoreFile), path.Join(dir, ManifestFile), path.Join(dir, ReportFile)}
+	made := []string{path.Join(dir, stageDir), path.Join(dir, ignoreFile), path.Join(dir, ManifestFile)}
+	for _, name := range pageNames() {
+		made = append(made, path.Join(dir, name))
+	}
 	for _, folder := range []string{dir, path.Join(dir, stageDir)} {
 		m, err := ReadManifest(o.path(filepath.FromSlash(folder)))
 		if err != nil {

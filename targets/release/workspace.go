@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -342,7 +343,7 @@ func (w *workspace) harm(rel string) error {
 // own complains about files that are in the way and not ours.
 func (w *workspace) own(paths []string) error {
 	shown := func(rel string) string { return filepath.Join(filepath.Base(w.dir), filepath.FromSlash(rel)) }
-	for _, rel := range append(paths, ManifestFile, ReportFile) {
+	for _, rel := range slices.Concat(paths, pageNames(), []string{ManifestFile}) {
 		for i := range rel { // from the top
 			if rel[i] != '/' {
 				continue
@@ -357,7 +358,7 @@ func (w *workspace) own(paths []string) error {
 				return usage("%s is in the way: a folder of that name is needed; move it away", shown(dir))
 			}
 		}
-		if w.prev.Entry(rel) != nil || w.prev != nil && (rel == ManifestFile || rel == ReportFile) {
+		if w.prev.Entry(rel) != nil || w.prev != nil && isRecord(rel) {
 			continue
 		}
 		switch _, err := w.root.Lstat(rel); {

@@ -93,7 +93,7 @@ func TestPublish(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "dist")
 	released(t, dir)
-	if got := names(t, dir); got != "./ .gitignore bin/ bin/a/ bin/a/one manifest.json report.md two" {
+	if got := names(t, dir); got != "./ .gitignore bin/ bin/a/ bin/a/one manifest.json report.html report.md two" {
 		t.Fatalf("published %s", got)
 	}
 	// A foreign file beside ours stays, a stale one of ours goes, with its folder.
@@ -108,7 +108,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.close()
-	if got := names(t, dir); got != "./ .gitignore bin/ bin/b/ bin/b/three manifest.json mine report.md two" {
+	if got := names(t, dir); got != "./ .gitignore bin/ bin/b/ bin/b/three manifest.json mine report.html report.md two" {
 		t.Fatalf("published %s", got)
 	}
 }
@@ -203,7 +203,12 @@ func TestKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, data := range map[string][]byte{ManifestFile: data, ReportFile: m.Report()} {
+		pages, err := m.pages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[ManifestFile] = data
+		for name, data := range pages {
 			if err := writeFile(filepath.Join(dir, stageDir, name), data); err != nil {
 				t.Fatal(err)
 			}
@@ -342,7 +347,7 @@ func TestClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := open(t, dir)
-	if n, err := w.clean(); err != nil || n != 4 {
+	if n, err := w.clean(); err != nil || n != 5 {
 		t.Errorf("%d removed, %v", n, err)
 	}
 	w.close()
