@@ -18,12 +18,12 @@ func (m *Map) Summary() []byte {
 	answered, judges := m.answers()
 	fmt.Fprintf(&b, "%s %d of %d independent judges answered.\n\n", m.verdict(), answered, judges)
 	schemes := distinct(m.Cells, func(c *Cell) string { return c.Scheme })
-	sums := map[[2]string]*sum{}
+	sums := map[[2]string]*tally{}
 	for i := range m.Cells {
 		c := &m.Cells[i]
 		key := [2]string{operationKind(c.Operation), c.Scheme}
 		if sums[key] == nil {
-			sums[key] = &sum{}
+			sums[key] = &tally{}
 		}
 		sums[key].add(c)
 	}
@@ -58,7 +58,7 @@ func (m *Map) Summary() []byte {
 }
 
 // signs are the chips in text. Where all cells agree their number says nothing.
-func (s sum) signs() string {
+func (s tally) signs() string {
 	chips := s.chips()
 	var out []string
 	for _, c := range chips {
@@ -155,7 +155,7 @@ func (t table) markdown(b *bytes.Buffer, title, corner string, label func(line) 
 		for _, cells := range l.cells {
 			text := ""
 			if len(cells) > 0 {
-				var s sum
+				var s tally
 				s.add(worst(cells))
 				text = s.signs()
 			}

@@ -193,7 +193,7 @@ func (d *drawing) head() page.Head {
 	return h
 }
 
-func (m *Map) total() (s sum) {
+func (m *Map) total() (s tally) {
 	for i := range m.Cells {
 		s.add(&m.Cells[i])
 	}
@@ -410,7 +410,7 @@ func reasonOf(c *Cell) string {
 	return text
 }
 
-func (s sum) chips() []chip {
+func (s tally) chips() []chip {
 	var out []chip
 	for _, c := range []struct {
 		n                  int
@@ -429,12 +429,12 @@ func (s sum) chips() []chip {
 // glance counts by operation and scheme.
 func (d *drawing) glance(tables []table) glance {
 	var g glance
-	sums := map[[2]string]*sum{}
+	sums := map[[2]string]*tally{}
 	for i := range d.Cells {
 		c := &d.Cells[i]
 		key := [2]string{operationKind(c.Operation), c.Scheme}
 		if sums[key] == nil {
-			sums[key] = &sum{}
+			sums[key] = &tally{}
 		}
 		sums[key].add(c)
 	}
@@ -474,7 +474,7 @@ func (d *drawing) judges() []judgeView {
 		}
 	}
 	for i := range out {
-		var s sum
+		var s tally
 		var times []float64
 		for k := range d.Cells {
 			if c := &d.Cells[k]; c.Judge == out[i].Name {

@@ -251,10 +251,10 @@ func worst(cells []*Cell) *Cell {
 	return slices.MaxFunc(cells, func(a, b *Cell) int { return gravity(a) - gravity(b) })
 }
 
-// sum counts cells.
-type sum struct{ cells, accepted, refused, cannot, unexpected, allowed, skipped int }
+// tally counts cells.
+type tally struct{ cells, accepted, refused, cannot, unexpected, allowed, skipped int }
 
-func (s *sum) add(c *Cell) {
+func (s *tally) add(c *Cell) {
 	s.cells++
 	switch got, _, _ := strings.Cut(c.Got, ":"); {
 	case c.Status == compat.Skip:
@@ -273,7 +273,7 @@ func (s *sum) add(c *Cell) {
 }
 
 // expected is how many cells are as expected.
-func (s sum) expected() int { return s.accepted + s.refused + s.cannot }
+func (s tally) expected() int { return s.accepted + s.refused + s.cannot }
 
 // answers counts what the judges but our own gave as verdicts.
 func (m *Map) answers() (answered, judges int) {
