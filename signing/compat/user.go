@@ -250,8 +250,10 @@ func (c Config) Validate() error {
 	var errs []error
 	schemes := Schemes()
 	var names []string
-	for _, j := range Judges() {
-		names = append(names, j.Name)
+	for _, j := range slices.Concat(Judges(), KernelJudges()) {
+		if !slices.Contains(names, j.Name) {
+			names = append(names, j.Name)
+		}
 	}
 	for i, u := range c.Judges {
 		at := func(key, format string, args ...any) {
