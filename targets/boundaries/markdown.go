@@ -106,19 +106,33 @@ func (m *Map) Markdown() []byte {
 	return b.Bytes()
 }
 
-// stories writes the cells that somebody has to look at, with their commands.
+// stories writes the cells that somebody has to look at, with their commands:
+// of one judge's same answers to one kind of operation the first.
 func (m *Map) stories(b *bytes.Buffer, title string, in func(*Cell) bool) {
-	first := true
+	type story struct{ judge, scheme, operation, answer string }
+	of := func(c *Cell) story { return story{c.Judge, c.Scheme, operationKind(c.Operation), answerOf(c)} }
+	count := map[story]int{}
+	var firsts []*Cell
 	for i := range m.Cells {
-		c := &m.Cells[i]
-		if !in(c) {
-			continue
+		if c := &m.Cells[i]; in(c) {
+			if count[of(c)]++; count[of(c)] == 1 {
+				firsts = append(firsts, c)
+			}
 		}
-		if first {
+	}
+	for i, c := range firsts {
+		if i == 0 {
 			fmt.Fprintf(b, "\n## %s\n", title)
-			first = false
 		}
-		fmt.Fprintf(b, "\n- **%s** %s: %s: %s\n", page.Cell(c.Judge), page.Cell(c.Version), page.Cell(cellName(c)), page.Cell(reasonOf(c)))
+		if i == manyStories {
+			fmt.Fprintf(b, "\n… and %d more, which %s shows.\n", len(firsts)-i, ReportFile)
+			return
+		}
+		more := ""
+		if n := count[of(c)] - 1; n > 0 {
+			more = fmt.Sprintf(", and %d more", n)
+		}
+		fmt.Fprintf(b, "\n- **%s** %s: %s%s: %s\n", page.Cell(c.Judge), page.Cell(c.Version), page.Cell(cellName(c)), more, page.Cell(reasonOf(c)))
 		for _, text := range []string{c.Command, c.Output} {
 			if text != "" {
 				b.WriteString("\n" + indented(page.Printable(text)) + "\n")
@@ -126,6 +140,9 @@ func (m *Map) stories(b *bytes.Buffer, title string, in func(*Cell) bool) {
 		}
 	}
 }
+
+// manyStories is how many are written out.
+const manyStories = 40
 
 // indented makes a block of code of text, whatever fences are in it.
 func indented(text string) string {

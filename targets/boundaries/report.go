@@ -27,8 +27,8 @@ var reportText string
 type view struct {
 	page.Head
 	Warnings   []string
-	Unexpected []finding
-	Allowed    []finding
+	Unexpected findings
+	Allowed    findings
 	Glance     glance
 	Legend     []page.Mark
 	Claims     []claimView
@@ -49,6 +49,18 @@ type finding struct {
 	Why   string
 	also  int // cells of the same story
 	name  string
+}
+
+// findings are stories of which the first are shown, and the others on demand.
+type findings struct{ First, More []finding }
+
+// manyFindings is how many stories are shown at first, so that the map itself
+// is not far.
+const manyFindings = 10
+
+func shown(f []finding) findings {
+	n := min(len(f), manyFindings)
+	return findings{f[:n], f[n:]}
 }
 
 // glance is the map in one table: operations by schemes, with counts.
@@ -120,15 +132,16 @@ func (d *drawing) view() *view {
 	if d.Incomplete != "" {
 		v.Warnings = append([]string{"This map is not whole: " + d.Incomplete}, v.Warnings...)
 	}
+	var unexpected, allowed []finding
 	v.Glance, v.Legend = d.glance(operations), page.Legend(slices.Concat(v.Matrices, v.Keys)...)
 	for i := range d.Cells {
 		c := &d.Cells[i]
 		switch c.Status {
 		case compat.Pass, compat.Skip:
 		case compat.Differ:
-			v.Allowed = d.find(v.Allowed, c)
+			allowed = d.find(allowed, c)
 		default:
-			v.Unexpected = d.find(v.Unexpected, c)
+			unexpected = d.find(unexpected, c)
 		}
 		if len(c.Figures) > 0 {
 			v.Measured = append(v.Measured, measured{d.panel[c], cellName(c), c.Judge, figures(c.Figures)})
@@ -139,6 +152,7 @@ func (d *drawing) view() *view {
 			}
 		}
 	}
+	v.Unexpected, v.Allowed = shown(unexpected), shown(allowed)
 	for _, c := range d.Claims {
 		class := ""
 		switch {
@@ -161,7 +175,7 @@ func (d *drawing) find(findings []finding, c *Cell) []finding {
 	for i := range findings {
 		if f := &findings[i]; f.Panel == d.panel[c] {
 			f.also++
-			f.What = fmt.Sprintf("%s, and %d more files", f.name, f.also)
+			f.What = fmt.Sprintf("%s, and %d more", f.name, f.also)
 			return findings
 		}
 	}
