@@ -331,6 +331,10 @@ func (p *Pairing) doubts() {
 			note("%s: %s", side.name, n)
 		}
 	}
+	// Linux counts pages in memory, Windows what is committed, of which some was never touched.
+	if p.A.Machine.OS != p.B.Machine.OS && slices.Contains(p.Units(), UnitPeak) {
+		note("peak memory is what each kernel counts: resident pages on Linux, committed memory on Windows")
+	}
 	note("the test sees how runs vary within A and within B, not what else has changed on a machine between them: confirm a small difference by a second pair of runs")
 }
 

@@ -32,6 +32,7 @@ type page struct {
 type pageGroup struct {
 	Title   string
 	Common  string // dimensions that all its series have
+	common  Dimensions
 	Figures []figure
 	Tables  []table
 }
@@ -82,8 +83,7 @@ func (r *Result) HTML() ([]byte, error) {
 		Machines:   []machineTable{{"Machine", r.Machine.rows()}},
 		Notes:      r.Notes,
 		Method:     r.Method.String() + fmt.Sprintf(" The run took %s.", duration(r.Elapsed)),
-		Columns: "± is the 95 % confidence interval of the median, which is known from " + fmt.Sprint(MinRuns) + " runs on. Differences are to the first row, by a Mann-Whitney U test: " +
-			"~ says that the data carry none (p ≥ 0.05).",
+		Columns:    columnWords(r.Kind),
 	}
 	for _, g := range groupSeries(r.Series) {
 		drawn, err := drawGroup(r.Kind, g)
@@ -107,6 +107,19 @@ func (r *Result) HTML() ([]byte, error) {
 		return strings.Compare(strings.Join(a[:], "\x00"), strings.Join(b[:], "\x00"))
 	})
 	return p.render()
+}
+
+// columnWords explains the tables.
+func columnWords(k Kind) string {
+	s := fmt.Sprintf("± is the 95 %% confidence interval of the median, which is known from %d runs on.", MinRuns)
+	const test = ", by a Mann-Whitney U test; ~ says that the data carry none (p ≥ 0.05)."
+	switch k {
+	case KindToolchains:
+		return s + " Differences are to the same target's build by GCC with GNU ld" + test
+	case KindRace:
+		return s + " Differences are to the run without the detector" + test
+	}
+	return s
 }
 
 func (p page) render() ([]byte, error) {

@@ -27,37 +27,44 @@ func groupSeries(series []Series) [][]*Series {
 	return groups
 }
 
-// drawGroup draws the charts and tables of series that differ in neither program nor scenario.
-func drawGroup(kind Kind, series []*Series) (pageGroup, error) {
+// newGroup names the group of series that differ in neither program nor scenario, and what all of them have in common.
+func newGroup(series []*Series) pageGroup {
 	first := series[0].Dimensions
 	g := pageGroup{Title: strings.Trim(first.Get("program")+": "+first.Get("scenario"), ": ")}
-	var common Dimensions
 	if len(series) > 1 {
-		common = slices.DeleteFunc(first.Without("program", "scenario"), func(d Dimension) bool {
+		g.common = slices.DeleteFunc(first.Without("program", "scenario"), func(d Dimension) bool {
 			return slices.ContainsFunc(series, func(s *Series) bool { return !slices.Contains(s.Dimensions, d) })
 		})
-		g.Common = common.words()
+		g.Common = g.common.words()
 	}
-	name := func(s *Series) string {
-		d := slices.DeleteFunc(s.Dimensions.Without("program", "scenario"), func(d Dimension) bool { return slices.Contains(common, d) })
-		if w := d.words(); w != "" {
-			return w
-		}
-		return s.Dimensions.words()
+	return g
+}
+
+// name tells a series from the others of its group.
+func (g *pageGroup) name(s *Series) string {
+	d := slices.DeleteFunc(s.Dimensions.Without("program", "scenario"), func(d Dimension) bool { return slices.Contains(g.common, d) })
+	if w := d.words(); w != "" {
+		return w
 	}
+	return s.Dimensions.words()
+}
+
+// drawGroup draws the charts and tables of a group.
+func drawGroup(kind Kind, series []*Series) (pageGroup, error) {
+	g := newGroup(series)
 	var err error
 	if kind == KindToolchains {
 		var f figure
-		f, err = phaseFigure(series, name)
+		f, err = phaseFigure(series, g.name)
 		g.Figures = []figure{f}
 	} else {
-		g.Figures, err = unitFigures(series, name)
+		g.Figures, err = unitFigures(figureUnits(kind, series[0]), series, g.name)
 	}
 	if err != nil {
 		return pageGroup{}, fmt.Errorf("drawing %s: %w", g.Title, err)
 	}
-	g.Tables = []table{mainTable(series, name)}
-	if t := phaseTable(series, name); len(t.Rows) > 0 {
+	g.Tables = []table{mainTable(kind, series, g.name)}
+	if t := phaseTable(series, g.name); len(t.Rows) > 0 {
 		g.Tables = append(g.Tables, t)
 	}
 	return g, nil
@@ -164,13 +171,26 @@ func (f *figure) draw(bars []bar, unit string) (err error) {
 	return err
 }
 
-// unitFigures are a chart for each of the units that a run is about.
-func unitFigures(series []*Series, name func(*Series) string) ([]figure, error) {
+// figureUnits lists what a group is about. Under a constant load all handlers answer as often.
+func figureUnits(kind Kind, s *Series) []string {
+	if kind == KindRace {
+		return []string{UnitWall, UnitPeak, UnitRaces}
+	}
+	for _, l := range loads() {
+		if l.rate > 0 && l.name == s.Dimensions.Get("scenario") {
+			return []string{UnitP50, UnitP99}
+		}
+	}
+	return []string{UnitRequests, UnitP99}
+}
+
+// unitFigures are a chart for each of the units that are there.
+func unitFigures(units []string, series []*Series, name func(*Series) string) ([]figure, error) {
 	var figures []figure
-	for _, unit := range []string{"requests/s", "p99-sec/op", UnitWall, UnitPeak, "races"} {
+	for _, unit := range units {
 		var bars []bar
 		for _, s := range series {
-			if total := Summarize(s.Values(unit)); total.N > 0 {
+			if total := Summarize(s.Values(unit)); total.N > 0 && (unit != UnitRaces || total.Median > 0) {
 				bars = append(bars, bar{Label: name(s), Value: formatSummary(unit, total), Segments: []float64{0, total.Median}, Total: total})
 			}
 		}
@@ -192,7 +212,7 @@ func formatSummary(unit string, s Summary) string {
 }
 
 // mainTable has a row for each series, with the difference of its first unit to the first row's.
-func mainTable(series []*Series, name func(*Series) string) table {
+func mainTable(kind Kind, series []*Series, name func(*Series) string) table {
 	var units []string
 	for _, s := range series {
 		for _, u := range s.Units() {
@@ -206,30 +226,32 @@ func mainTable(series []*Series, name func(*Series) string) table {
 	if len(units) == 0 {
 		return t
 	}
+	// That one handler takes longer than another is no news.
+	differences := len(series) > 1 && kind != KindServe
 	shares := false
 	for _, s := range series {
-		shares = shares || linkShare(s).N > 0
+		shares = shares || Summarize(s.Shares(PhaseLink)).N > 0
 	}
 	for i, u := range units {
 		t.Head = append(t.Head, capital(unitTitle(u)))
-		if i == 0 && len(series) > 1 {
-			t.Head = append(t.Head, "Difference")
+		if i == 0 && differences {
+			t.Head = append(t.Head, differenceTitle(kind))
 		}
 	}
 	if shares {
 		t.Head = append(t.Head, "Share of linking")
 	}
 	t.Head = append(t.Head, "Runs")
-	for row, s := range series {
+	for _, s := range series {
 		cells := []pageCell{{Value: name(s)}}
 		for i, u := range units {
 			cells = append(cells, summaryCell(u, Summarize(s.Values(u))))
-			if i == 0 && len(series) > 1 {
-				cells = append(cells, differenceCell(u, row, series[0], s))
+			if i == 0 && differences {
+				cells = append(cells, differenceCell(u, base(kind, series, s), s))
 			}
 		}
 		if shares {
-			cells = append(cells, shareCell(linkShare(s)))
+			cells = append(cells, shareCell(Summarize(s.Shares(PhaseLink))))
 		}
 		t.Rows = append(t.Rows, append(cells, pageCell{Value: fmt.Sprint(len(s.Samples))}))
 	}
@@ -244,15 +266,36 @@ func isPhaseUnit(unit string) bool {
 }
 
 func summaryCell(unit string, s Summary) pageCell {
-	if s.N == 0 {
+	switch {
+	case s.N == 0:
 		return pageCell{Value: "–"}
+	case s.Known && s.Lo == s.Hi:
+		return pageCell{Value: formatValue(unit, s.Median)} // a count that is always the same
 	}
 	return pageCell{Value: formatValue(unit, s.Median), Detail: s.Spread()}
 }
 
-func differenceCell(unit string, row int, base, s *Series) pageCell {
-	if row == 0 {
-		return pageCell{Value: "first", Class: "base"}
+// base returns what a series of a group is compared with; nil when there is nothing.
+func base(kind Kind, series []*Series, s *Series) *Series {
+	if kind == KindToolchains {
+		return baseline(series, s)
+	}
+	return series[0]
+}
+
+func differenceTitle(kind Kind) string {
+	if kind == KindToolchains {
+		return "Against GNU ld"
+	}
+	return "Difference"
+}
+
+func differenceCell(unit string, base, s *Series) pageCell {
+	switch base {
+	case nil:
+		return pageCell{Value: "–", Class: "base"}
+	case s:
+		return pageCell{Value: "base", Class: "base"}
 	}
 	return comparisonCell(unit, Compare(base.Values(unit), s.Values(unit)))
 }
@@ -270,18 +313,6 @@ func comparisonCell(unit string, c Comparison) pageCell {
 		}
 	}
 	return d
-}
-
-// linkShare is the share of linking in the wall-clock time of a build.
-func linkShare(s *Series) Summary {
-	var shares []float64
-	for _, m := range s.Samples {
-		link, ok := m[PhaseLink.Unit()]
-		if wall := m[UnitWall]; ok && wall > 0 {
-			shares = append(shares, link/wall)
-		}
-	}
-	return Summarize(shares)
 }
 
 func shareCell(s Summary) pageCell {

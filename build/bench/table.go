@@ -27,21 +27,10 @@ func (r *Result) write(draw func(*bytes.Buffer, grid), title func(string) string
 	if r.Incomplete != "" {
 		fmt.Fprintf(&b, "INCOMPLETE: %s\n\n", r.Incomplete)
 	}
-	for _, p := range r.Programs {
-		for _, s := range append(Scenarios(), Replay) {
-			list := r.chosen(p.Name, s)
-			if len(list) == 0 {
-				continue
-			}
-			fmt.Fprintf(&b, "%s\n\n", title(fmt.Sprintf("%s, %s: %s", p.Name, s, describeScenario(s))))
-			draw(&b, timeGrid(list))
-			b.WriteByte('\n')
-			if g := profileGrid(list); len(g.rows) > 1 {
-				fmt.Fprintf(&b, "The link of instrumented runs, in seconds and MiB, the largest process of each:\n\n")
-				draw(&b, g)
-				b.WriteByte('\n')
-			}
-		}
+	if r.Kind == KindToolchains {
+		r.writeToolchains(&b, draw, title)
+	} else {
+		r.writeGroups(&b, draw, title)
 	}
 	if g := r.unmeasured(); len(g.rows) > 1 {
 		fmt.Fprintf(&b, "%s\n\n", title("Not measured"))
@@ -68,6 +57,45 @@ func (r *Result) write(draw func(*bytes.Buffer, grid), title func(string) string
 		fmt.Fprintf(&b, "- %s\n", n)
 	}
 	return b.Bytes()
+}
+
+// writeToolchains writes the tables of builds.
+func (r *Result) writeToolchains(b *bytes.Buffer, draw func(*bytes.Buffer, grid), title func(string) string) {
+	for _, p := range r.Programs {
+		for _, s := range append(Scenarios(), Replay) {
+			list := r.chosen(p.Name, s)
+			if len(list) == 0 {
+				continue
+			}
+			fmt.Fprintf(b, "%s\n\n", title(fmt.Sprintf("%s, %s: %s", p.Name, s, describeScenario(s))))
+			draw(b, timeGrid(list))
+			b.WriteByte('\n')
+			if g := profileGrid(list); len(g.rows) > 1 {
+				fmt.Fprintf(b, "The link of instrumented runs, in seconds and MiB, the largest process of each:\n\n")
+				draw(b, g)
+				b.WriteByte('\n')
+			}
+		}
+	}
+}
+
+// writeGroups writes the tables of other kinds, as the page has them.
+func (r *Result) writeGroups(b *bytes.Buffer, draw func(*bytes.Buffer, grid), title func(string) string) {
+	for _, series := range groupSeries(r.Series) {
+		group := newGroup(series)
+		t := mainTable(r.Kind, series, group.name)
+		g := grid{text: 1, rows: [][]string{t.Head}}
+		for _, row := range t.Rows {
+			var words []string
+			for _, c := range row {
+				words = append(words, strings.TrimSpace(c.Value+" "+c.Detail))
+			}
+			g.rows = append(g.rows, words)
+		}
+		fmt.Fprintf(b, "%s\n\n", title(group.Title))
+		draw(b, g)
+		b.WriteByte('\n')
+	}
 }
 
 // describeScenario says in words what was done before the build.
@@ -203,17 +231,21 @@ func (r *Result) methodLines() []string {
 		machine += fmt.Sprintf(", %s on %s", f.Role, f.Type)
 	}
 	x := r.Method
-	method := fmt.Sprintf("%d warm-up and at least %d timed runs of each series, every round in another random order (seed %d), medians with %.0f %% confidence intervals; more runs until the interval is narrower than %.0f %% of the median",
-		x.Warmups, x.MinRuns, x.Seed, 100*x.Confidence, 100*x.Width)
+	method := fmt.Sprintf("%d warm-up and at least %d timed runs of each series, every round in another random order (seed %d), medians with %.0f %% confidence intervals",
+		x.Warmups, x.MinRuns, x.Seed, 100*x.Confidence)
+	if x.MaxRuns > x.MinRuns {
+		method += fmt.Sprintf("; more runs until the interval is narrower than %.0f %% of the median", 100*x.Width)
+	}
 	if x.Budget > 0 {
 		method += fmt.Sprintf(" or %.0f s are over", x.Budget)
 	}
 	if x.Pinned != "" {
 		method += "; pinned to processors " + x.Pinned
 	}
-	lines := []string{machine, method,
-		"differences by a Mann-Whitney U test at 5 %; ~ is a difference that the data do not prove",
-		"seconds of wall-clock time; phases share each moment among the actions of the go command that run in it, so they add up"}
+	lines := []string{machine, method, "differences by a Mann-Whitney U test at 5 %; ~ is a difference that the data do not prove"}
+	if r.Kind == KindToolchains {
+		lines = append(lines, "seconds of wall-clock time; phases share each moment among the actions of the go command that run in it, so they add up")
+	}
 	if part, ok := overhead(r); ok {
 		lines = append(lines, fmt.Sprintf("instrumented runs are apart from timed ones, and take %.0f %% more CPU time than they (median over the series)", 100*part))
 	}

@@ -17,7 +17,7 @@ func isBytes(unit string) bool {
 
 // moreIsBetter tells whether larger values of a unit are the better ones.
 func moreIsBetter(unit string) bool {
-	return strings.HasSuffix(unit, "/s") || strings.HasPrefix(unit, "races")
+	return strings.HasSuffix(unit, "/s") || unit == UnitRaces || unit == UnitReports || unit == UnitAnswered
 }
 
 // formatValue returns a value with its unit, to three significant digits: "1.23 s", "310 ms", "24.5 MiB", "1.20k".
@@ -62,15 +62,18 @@ func digits(v float64) string {
 // unitTitles says in words what the units are, in the order of reports.
 func unitTitles() [][2]string {
 	titles := [][2]string{
+		{UnitRequests, "requests per second"},
 		{UnitWall, "time"},
+		{UnitP50, "latency, median"},
+		{UnitP90, "latency, 90th percentile"},
+		{UnitP99, "latency, 99th percentile"},
+		{UnitLongest, "latency, longest"},
 		{UnitCPU, "CPU time"},
 		{UnitPeak, "peak memory"},
-		{"requests/s", "requests per second"},
-		{"p50-sec/op", "latency, median"},
-		{"p90-sec/op", "latency, 90th percentile"},
-		{"p99-sec/op", "latency, 99th percentile"},
-		{"max-sec/op", "latency, longest"},
-		{"races", "planted races found"},
+		{UnitRaces, "planted races found"},
+		{UnitReports, "reports of races"},
+		{UnitAnswered, "requests answered"},
+		{UnitUnserved, "requests not answered"},
 	}
 	for _, p := range parts() {
 		titles = append(titles, [2]string{p.phase.Unit(), "time of phase " + p.title})

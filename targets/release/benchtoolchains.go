@@ -54,13 +54,19 @@ func BenchToolchains(ctx context.Context, out io.Writer, o Options, t ToolchainO
 	if _, err := fmt.Fprintf(out, "\n%s", r.Text()); err != nil {
 		return err
 	}
-	name := t.Out
+	return finishBenchmark(out, o, t.Out, r)
+}
+
+// finishBenchmark writes a result to the files that the user has named, or else
+// into the user's cache folder, and says so. The error of an interruption is its
+// own.
+func finishBenchmark(out io.Writer, o Options, name string, r *bench.Result) error {
 	if name == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return fmt.Errorf("where to write the result: %w; name a place with -out", err)
 		}
-		name = filepath.Join(cache, "hallmark", "bench", "toolchains-"+r.Started.Format("20060102T150405Z"))
+		name = filepath.Join(cache, "hallmark", "bench", string(r.Kind)+"-"+r.Started.Format("20060102T150405Z"))
 	}
 	if err := writeBenchmark(r, o.path(name)); err != nil {
 		return err
