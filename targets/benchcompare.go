@@ -23,3 +23,46 @@ func BenchCompare(ctx context.Context,
 func BenchPage(ctx context.Context, result, html string) error {
 	return release.Exit(release.BenchPage(ctx, result, html))
 }
+
+// BenchRace measures what the race detector costs and finds: time, memory, planted races.
+//
+// The program is hallmark's own. Give the results of two machines to benchCompare.
+func BenchRace(ctx context.Context,
+	// the result's files, without extension
+	out *string,
+	// runs of each series, at least
+	runs *int,
+	// how long more runs are made of what is still uncertain: 5m
+	more *string,
+	// of the random order, to repeat a run
+	seed *int,
+) error {
+	return release.Exit(release.BenchRace(ctx, os.Stdout, release.Terminal(), running(out, runs, more, seed)))
+}
+
+// BenchServe measures a net/http program under load: requests per second, latency, CPU time and memory.
+//
+// The program is hallmark's own. Give the results of two machines to benchCompare.
+func BenchServe(ctx context.Context,
+	// the result's files, without extension
+	out *string,
+	// runs of each series, at least
+	runs *int,
+	// how long more runs are made of what is still uncertain: 5m
+	more *string,
+	// of the random order, to repeat a run
+	seed *int,
+) error {
+	return release.Exit(release.BenchServe(ctx, os.Stdout, release.Terminal(), running(out, runs, more, seed)))
+}
+
+func running(out *string, runs *int, more *string, seed *int) release.RunOptions {
+	t := release.RunOptions{Out: text(out), More: text(more)}
+	if runs != nil {
+		t.Runs = *runs
+	}
+	if seed != nil {
+		t.Seed = uint64(*seed)
+	}
+	return t
+}

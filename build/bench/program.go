@@ -36,7 +36,7 @@ type Source struct {
 	hasC  bool
 }
 
-//go:embed testdata/small testdata/sqlite
+//go:embed testdata/small testdata/sqlite testdata/race testdata/serve
 var programs embed.FS
 
 // ownPrograms writes the project's own programs into folders below dir: a small one, and one with a large C file, which

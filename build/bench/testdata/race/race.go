@@ -1,7 +1,7 @@
 // Package race is what mage benchRace measures: work for the race detector to
 // slow down, and data races for it to find.
 //
-// It has no go.mod, so that it can be embedded; the benchmark writes one.
+// Its go.mod is called go.mod.txt here: a folder with a go.mod is not embedded.
 package race
 
 import (
