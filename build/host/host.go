@@ -117,6 +117,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
 		Tool{Name: "softhsm2-util", Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
 			Purpose: "a token without hardware, with which tests sign", Version: version},
+		Tool{Name: "dlv", Programs: []string{"dlv"}, Module: "github.com/go-delve/delve/cmd/dlv@v1.27.2", Fedora: []string{"delve"}, Arch: []string{"delve"}, Brew: []string{"delve"},
+			Purpose: "signed programs are debugged to see that they still can be", Version: []string{"version"}},
 		Tool{Name: "wine64", Programs: []string{"wine64", "usr/lib/wine/wine64", "wine"}, Packages: []string{"wine64"}, Fedora: []string{"wine-core"}, Arch: []string{"wine"},
 			Purpose: "signed Windows programs are run to see that they still do (100 MB)", Version: version},
 		Tool{Name: "Xvfb", Programs: []string{"Xvfb"}, Packages: []string{"xvfb"}, Fedora: []string{"xorg-x11-server-Xvfb"}, Arch: []string{"xorg-server-xvfb"},
