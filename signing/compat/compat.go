@@ -68,6 +68,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -108,6 +109,18 @@ func (t Trust) check() error {
 		}
 		if n == 0 {
 			return fmt.Errorf("reading trusted certificates: %s holds no PEM certificate", file)
+		}
+	}
+	for file, kind := range map[string]string{t.PGPFile: "PGP PUBLIC KEY BLOCK", t.APKFile: "PUBLIC KEY"} {
+		if file == "" {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("reading trusted keys: %w", err)
+		}
+		if !strings.Contains(string(data), "-----BEGIN "+kind+"-----") {
+			return fmt.Errorf("reading trusted keys: %s holds no armored %s", file, kind)
 		}
 	}
 	return nil
@@ -217,6 +230,10 @@ type Judge struct {
 	// *MissingError when the program is not installed.
 	Find func(ctx context.Context) (version string, err error)
 
+	// Fits reports whether a file is one for this judge. Of one that is not it is
+	// not asked, and there is no result. Nil: every file of its scheme.
+	Fits func(file string, trust Trust) bool
+
 	// Verify returns nil if the judge accepts the file, a *RefusalError if it
 	// refuses it, and any other error if it gave no verdict. Nil if Batch is set.
 	Verify func(ctx context.Context, file string, trust Trust) error
@@ -257,7 +274,8 @@ type Question struct {
 // Judges returns the judges of this package, in a fixed order.
 func Judges() []Judge {
 	judges := append(osslsigncodes(), sbverify(), relic(), saferwall(), chktrust(), wintrust(), pesign(), hashToEFI())
-	return append(judges, opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign())
+	return append(judges, opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign(),
+		modinfo(), dpkgDeb(), debsigVerify(), rpmkeys(), opensslAPK())
 }
 
 // RefusalError is a verdict: the judge has refused the file.

@@ -71,7 +71,11 @@ func run(ctx context.Context, judges []Judge, cases []Case, trust Trust, jobs in
 		}
 		found := false
 		for _, j := range courts {
-			if j.Scheme == c.Scheme {
+			of := trust
+			if c.Trust != nil {
+				of = *c.Trust
+			}
+			if j.Scheme == c.Scheme && (j.Fits == nil || j.Fits(c.File, of)) {
 				tasks, found = append(tasks, task{j, c}), true
 			}
 		}

@@ -109,6 +109,8 @@ func schemeOf(e Entry) string {
 		return compat.Sums
 	case e.Signature != nil:
 		return e.Signature.Scheme
+	case e.Kind == KindPackage: // whether it is whole is a question without a signature too
+		return map[string]string{".deb": compat.Deb, ".rpm": compat.RPM, ".apk": compat.APK}[path.Ext(e.Path)]
 	}
 	return ""
 }
@@ -265,7 +267,13 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 			}
 			file = filepath.Join(dir, filepath.FromSlash(e.Of))
 		}
-		cases = append(cases, compat.Case{File: file, Name: e.Path, Scheme: scheme, Want: compat.Accept})
+		one := compat.Case{File: file, Name: e.Path, Scheme: scheme, Want: compat.Accept}
+		if e.Kind == KindPackage && e.Signature == nil {
+			t := trust
+			t.PGPFile, t.APKFile = "", ""
+			one.Trust = &t
+		}
+		cases = append(cases, one)
 	}
 	if len(cases) == 0 {
 		return nil, nil
