@@ -33,6 +33,11 @@ import (
 	"github.com/hallmark-build/hallmark/signing/key"
 )
 
+// Parallel is how many files are to be signed at a time: more than a machine has
+// processors, as signing waits for disks, timestamp servers and tokens. Each takes
+// some 4 MB of memory, whatever the file's size.
+const Parallel = 8
+
 // A Scheme is one way of signing a file.
 type Scheme interface {
 	// Name is what manifests, reports and configurations call the scheme.

@@ -11,7 +11,8 @@ import (
 //
 // It may be a PE or ELF file, an MSI, CAB or MSIX package, a security catalog, or
 // a PowerShell file; the signed file replaces the old one in one rename, or
-// nothing changes. With -beside any file is signed, in a file of its own.
+// nothing changes. With -beside any file is signed, in a file of its own. A quoted
+// pattern like 'out/*.exe' means many files, signed several at a time.
 func SignFile(ctx context.Context,
 	path string,
 	// p7s, bundle, verity or ima: sign beside the file, which stays as it is

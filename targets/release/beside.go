@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -62,7 +61,7 @@ func signBeside(ctx context.Context, s *signer, entries []Entry, w *workspace, p
 	for i := range indexes {
 		indexes[i] = i
 	}
-	err := each(ctx, runtime.NumCPU(), indexes, func(ctx context.Context, i int) error {
+	err := each(ctx, signing.Parallel, indexes, func(ctx context.Context, i int) error {
 		of, d := todo[i].of, todo[i].scheme
 		e := Entry{Path: of.Path + d.Suffix(), Kind: KindSignature, Of: of.Path, Platform: of.Platform, Toolchain: of.Toolchain, SignKey: s.keyBeside(d, of)}
 		done := p.start(e.Path)

@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/hallmark-build/hallmark/signing"
@@ -26,7 +25,7 @@ func signAll(ctx context.Context, s *signer, bins []binary, w *workspace, p *Pro
 	}
 	p.begin("sign", len(todo))
 	defer p.end()
-	err := each(ctx, runtime.NumCPU(), todo, func(ctx context.Context, i int) error {
+	err := each(ctx, signing.Parallel, todo, func(ctx context.Context, i int) error {
 		b := bins[i]
 		done := p.start(b.Path)
 		e, err := signOne(ctx, s, b, w)

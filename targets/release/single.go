@@ -22,6 +22,10 @@ type TrustOverride struct{ CA, TSA, CRL string }
 // file replaces it in one rename, or nothing changes. hallmark.yaml is used
 // where there is one, and not needed. With a scheme to sign beside the file, that
 // stays as it is, and the signature gets a file of its own.
+//
+// The path may be a pattern (path.Match), which means every file that it fits:
+// they are signed several at a time, with the identity opened once, and a file
+// that cannot be signed keeps none of the others from it.
 func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverride) (err error) {
 	ctx, stop := interruptible(ctx)
 	defer stop()
@@ -30,32 +34,67 @@ func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverri
 	if err != nil {
 		return err
 	}
-	if err := checkFile(file); err != nil {
+	files, err := matching(file)
+	if err != nil {
 		return err
+	}
+	for _, f := range files {
+		if err := checkFile(f); err != nil {
+			return err
+		}
 	}
 	if beside != "" {
-		return signFileBeside(ctx, c, o, file, beside)
+		return signFilesBeside(ctx, c, o, files, beside)
 	}
-	if _, err := c.Sign.For(file); err != nil {
-		return err
+	for _, f := range files {
+		if _, err := c.Sign.For(f); err != nil {
+			return err
+		}
 	}
 	if ref := o.identity(c); key.IsRelic(ref) {
-		return signFileByRelic(ctx, c, o, file, ref)
+		if len(files) > 1 {
+			return usage("%s: a relic server signs one file at a time", file)
+		}
+		return signFileByRelic(ctx, c, o, files[0], ref)
 	}
 	s, err := openSigner(ctx, "", c, o)
 	if err != nil {
 		return err
 	}
-	sig, changed, err := c.Sign.SignInPlace(ctx, file, s.key, s.stamps, s.anchors.trust())
+	return each(ctx, signing.Parallel, files, func(ctx context.Context, file string) error {
+		sig, changed, err := c.Sign.SignInPlace(ctx, file, s.key, s.stamps, s.anchors.trust())
+		if err != nil {
+			return err
+		}
+		state := "signed"
+		if !changed {
+			state = "is signed already, and was left as it is"
+		}
+		o.Progress.Printf("%s: %s: %s", file, state, signatureLine(sig))
+		return nil
+	})
+}
+
+// matching returns the files that a path or a pattern means. A file whose own
+// name looks like a pattern is that file.
+func matching(pattern string) ([]string, error) {
+	if exists(pattern) || !strings.ContainsAny(pattern, "*?[") {
+		return []string{pattern}, nil
+	}
+	found, err := filepath.Glob(pattern)
 	if err != nil {
-		return err
+		return nil, usage("%s: %w", pattern, err)
 	}
-	state := "signed"
-	if !changed {
-		state = "is signed already, and was left as it is"
+	var files []string
+	for _, name := range found {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			files = append(files, name)
+		}
 	}
-	o.Progress.Printf("%s: %s: %s", file, state, signatureLine(sig))
-	return nil
+	if len(files) == 0 {
+		return nil, usage("%s: no file fits this pattern", pattern)
+	}
+	return files, nil
 }
 
 // signFileByRelic has a server sign the file as a whole. What is trusted must be
@@ -83,7 +122,7 @@ func signFileByRelic(ctx context.Context, c *Config, o Options, file, ref string
 	return nil
 }
 
-func signFileBeside(ctx context.Context, c *Config, o Options, file, scheme string) error {
+func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, scheme string) error {
 	d := signing.DetachedByName(scheme)
 	if d == nil {
 		return usage("-beside=%s: there are p7s, bundle, verity and ima", scheme)
@@ -92,12 +131,14 @@ func signFileBeside(ctx context.Context, c *Config, o Options, file, scheme stri
 	if err != nil {
 		return err
 	}
-	sig, err := d.Sign(ctx, file, file+d.Suffix(), s.key, s.stamps)
-	if err != nil {
-		return err
-	}
-	o.Progress.Printf("%s: written: %s", file+d.Suffix(), signatureLine(sig))
-	return nil
+	return each(ctx, signing.Parallel, files, func(ctx context.Context, file string) error {
+		sig, err := d.Sign(ctx, file, file+d.Suffix(), s.key, s.stamps)
+		if err != nil {
+			return err
+		}
+		o.Progress.Printf("%s: written: %s", file+d.Suffix(), signatureLine(sig))
+		return nil
+	})
 }
 
 // VerifyFile verifies one file by our own verifier: the signature in it, and
