@@ -20,7 +20,6 @@ import (
 // chain and timestamp where the format has a place for them.
 func TestKernel(t *testing.T) {
 	t.Parallel()
-	openssl := lookTool(t, "openssl", "openssl")
 	signer, err := rsa.GenerateKey(rand.Reader, 3072)
 	if err != nil {
 		t.Fatal(err)
@@ -32,12 +31,14 @@ func TestKernel(t *testing.T) {
 	ec.key = &key.Key{Signer: p256, Chain: []*x509.Certificate{leaf.cert, w.ca.cert}, Ref: "test"}
 	stranger := newWorld(t, newRSA(t), codeSigning)
 
-	policy := writeFile(t, "policy", []byte("policy_name=test policy_version=0.0.1\nDEFAULT action=ALLOW\nDEFAULT op=EXECUTE action=DENY\nop=EXECUTE fsverity_signature=TRUE action=ALLOW\n"), 0o644)
-	if out, err := run(t, openssl, "cms", "-sign", "-binary", "-nodetach", "-noattr", "-md", "sha256", "-in", policy, "-outform", "DER", "-out", policy+".p7b",
-		"-signer", pemFile(t, w.key.Leaf()), "-inkey", keyFile(t, signer)); err != nil {
-		t.Fatalf("openssl cms: %v\n%s", err, out)
+	// As an administrator gets it from `mage enforce`.
+	enforcement := Enforcement{Name: "test", Version: "0.0.1", Verity: true}
+	signed, err := SignPolicy([]byte(enforcement.IPEPolicy()), crypto.SHA256, w.key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	trust := compat.Trust{CAFile: pemFile(t, w.ca.cert), SignerFile: pemFile(t, w.key.Leaf(), leaf.cert), PolicyFile: policy + ".p7b"}
+	policy := writeFile(t, "policy", signed, 0o644)
+	trust := compat.Trust{CAFile: pemFile(t, w.ca.cert), SignerFile: pemFile(t, w.key.Leaf(), leaf.cert), PolicyFile: policy}
 
 	src := goProgram(t, "linux", "amd64", "-s -w")
 	arm := goProgram(t, "linux", "arm64", "-s -w")
