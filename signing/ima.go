@@ -184,29 +184,48 @@ func parseIMA(b []byte) (*imaSignature, error) {
 // That there is no timestamp is not held against a signature.
 func (s IMA) Verify(ctx context.Context, file, signature string, trust Trust) (*Signature, error) {
 	return verifyDetached(ctx, file, signature, trust, func(in io.ReaderAt, size int64, b []byte) (*Signature, error) {
-		ima, err := parseIMA(b)
-		if err != nil {
-			return nil, err
-		}
-		if trust.enforces(RuleWeak) && ima.hash == crypto.SHA1 {
-			return nil, fail(Untrusted, RuleWeak, 0, "the signature is over a SHA-1 digest, which can be forged: sign again with SHA-256")
-		}
-		digest, signed, err := IMA{Verity: ima.verity}.digest(ctx, ima.hash, in, size)
-		if err != nil {
-			return nil, err
-		}
-		signer, err := ima.signer(signed, trust.Known)
-		if err != nil {
-			return nil, err
-		}
-		trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
-		sig, err := vouch(signer, &cms.SignerInfo{Hash: ima.hash}, nil, trust, nil)
-		if err != nil {
-			return nil, err
-		}
-		sig.Scheme, sig.Digest = s.Name(), digest
-		return sig, nil
+		return s.verify(ctx, in, size, b, trust)
 	})
+}
+
+// VerifyAttribute is Verify for the signature in the file's attribute
+// security.ima.
+func (s IMA) VerifyAttribute(ctx context.Context, file string, trust Trust) (*Signature, error) {
+	b, err := ReadIMA(file)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		return nil, &Error{Kind: Unsigned, File: file, Rule: RulePresent, Err: errors.New("no signature in the attribute security.ima")}
+	}
+	return verifyFile(ctx, file, trust, func(ctx context.Context, in io.ReaderAt, size int64, trust Trust) (*Signature, error) {
+		return s.verify(ctx, contextReaderAt{ctx, in}, size, b, trust)
+	})
+}
+
+func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, trust Trust) (*Signature, error) {
+	ima, err := parseIMA(b)
+	if err != nil {
+		return nil, err
+	}
+	if trust.enforces(RuleWeak) && ima.hash == crypto.SHA1 {
+		return nil, fail(Untrusted, RuleWeak, 0, "the signature is over a SHA-1 digest, which can be forged: sign again with SHA-256")
+	}
+	digest, signed, err := IMA{Verity: ima.verity}.digest(ctx, ima.hash, in, size)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := ima.signer(signed, trust.Known)
+	if err != nil {
+		return nil, err
+	}
+	trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
+	sig, err := vouch(signer, &cms.SignerInfo{Hash: ima.hash}, nil, trust, nil)
+	if err != nil {
+		return nil, err
+	}
+	sig.Scheme, sig.Digest = s.Name(), digest
+	return sig, nil
 }
 
 // signer finds the certificate whose key made a signature.

@@ -17,6 +17,8 @@ func SignFile(ctx context.Context,
 	path string,
 	// p7s, bundle, verity or ima: sign beside the file, which stays as it is
 	beside *string,
+	// with -beside=ima: set the attribute security.ima too, which takes root
+	xattr *bool,
 	// add a signature to the one that a PE file has, nested in it
 	nest *bool,
 	// PEM file of roots to trust for the signer, when the result is verified
@@ -28,7 +30,7 @@ func SignFile(ctx context.Context,
 	if nest != nil && *nest {
 		return release.Exit(release.AppendSignature(ctx, release.Terminal(), path, t))
 	}
-	return release.Exit(release.SignFile(ctx, release.Terminal(), path, text(beside), t))
+	return release.Exit(release.SignFile(ctx, release.Terminal(), path, text(beside), xattr != nil && *xattr, t))
 }
 
 // VerifyFile verifies the signatures in a file and beside it; the exit code says what is wrong.

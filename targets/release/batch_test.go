@@ -102,7 +102,7 @@ func (b *batch) write(t testing.TB, name string, data []byte) string {
 }
 
 func (b *batch) sign(ctx context.Context) error {
-	return SignFile(ctx, Options{Dir: b.dir}, filepath.Join(b.dir, "*.exe"), "", TrustOverride{})
+	return SignFile(ctx, Options{Dir: b.dir}, filepath.Join(b.dir, "*.exe"), "", false, TrustOverride{})
 }
 
 // TestBatch signs many files with a server that is busy now and then: it is asked
@@ -144,7 +144,7 @@ func TestBatch(t *testing.T) {
 	if err := b.sign(t.Context()); err != nil || b.requests.Load() != before {
 		t.Errorf("what is signed was signed again: %v, %d requests", err, b.requests.Load()-before)
 	}
-	if err := SignFile(t.Context(), Options{Dir: b.dir}, filepath.Join(b.dir, "*.dll"), "", TrustOverride{}); err == nil || !strings.Contains(err.Error(), "no file fits") {
+	if err := SignFile(t.Context(), Options{Dir: b.dir}, filepath.Join(b.dir, "*.dll"), "", false, TrustOverride{}); err == nil || !strings.Contains(err.Error(), "no file fits") {
 		t.Errorf("a pattern of nothing: %v", err)
 	}
 }

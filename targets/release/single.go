@@ -21,12 +21,13 @@ type TrustOverride struct{ CA, TSA, CRL string }
 // SignFile signs a file that was built elsewhere, where it stands: the new
 // file replaces it in one rename, or nothing changes. hallmark.yaml is used
 // where there is one, and not needed. With a scheme to sign beside the file, that
-// stays as it is, and the signature gets a file of its own.
+// stays as it is, and the signature gets a file of its own. With xattr, and the
+// scheme ima, the file's attribute security.ima gets it too.
 //
 // The path may be a pattern (path.Match), which means every file that it fits:
 // they are signed several at a time, with the identity opened once, and a file
 // that cannot be signed keeps none of the others from it.
-func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverride) (err error) {
+func SignFile(ctx context.Context, o Options, file, beside string, xattr bool, t TrustOverride) (err error) {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	defer func() { err = interrupted(ctx, err) }()
@@ -43,8 +44,11 @@ func SignFile(ctx context.Context, o Options, file, beside string, t TrustOverri
 			return err
 		}
 	}
+	if xattr && beside != (signing.IMA{}).Name() {
+		return usage("-xattr is for IMA signatures: give -beside=ima too")
+	}
 	if beside != "" {
-		return signFilesBeside(ctx, c, o, files, beside)
+		return signFilesBeside(ctx, c, o, files, beside, xattr)
 	}
 	for _, f := range files {
 		if _, err := c.Sign.For(f); err != nil {
@@ -122,7 +126,7 @@ func signFileByRelic(ctx context.Context, c *Config, o Options, file, ref string
 	return nil
 }
 
-func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, scheme string) error {
+func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, scheme string, xattr bool) error {
 	d := signing.DetachedByName(scheme)
 	if d == nil {
 		return usage("-beside=%s: there are p7s, bundle, verity and ima", scheme)
@@ -137,7 +141,17 @@ func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, 
 			return err
 		}
 		o.Progress.Printf("%s: written: %s", file+d.Suffix(), signatureLine(sig))
-		return nil
+		if !xattr {
+			return nil
+		}
+		b, err := os.ReadFile(file + d.Suffix())
+		if err == nil {
+			err = signing.SetIMA(file, b)
+		}
+		if err == nil {
+			o.Progress.Printf("%s: security.ima is set", file)
+		}
+		return err
 	})
 }
 
@@ -158,8 +172,12 @@ func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) er
 			beside = append(beside, d)
 		}
 	}
+	attribute, err := signing.ReadIMA(file)
+	if err != nil {
+		return err
+	}
 	scheme, err := c.Sign.For(file)
-	if err != nil && len(beside) == 0 {
+	if err != nil && len(beside) == 0 && attribute == nil {
 		return err
 	}
 	a, err := anchorsFor(ctx, c, o)
@@ -180,7 +198,14 @@ func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) er
 		}
 		o.Progress.Printf("%s: good: %s", file+d.Suffix(), signatureLine(sig))
 	}
-	return nil
+	if attribute == nil {
+		return nil
+	}
+	sig, err := signing.IMA{}.VerifyAttribute(ctx, file, a.trust())
+	if err == nil {
+		o.Progress.Printf("%s: security.ima: good: %s", file, signatureLine(sig))
+	}
+	return err
 }
 
 func loadOptional(o Options, t TrustOverride) (*Config, error) {
