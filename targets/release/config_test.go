@@ -234,3 +234,25 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// The commented judges of a starting configuration can be used as they are.
+func TestTemplateJudges(t *testing.T) {
+	t.Parallel()
+	text := template([]program{{"notes", "."}})
+	before, judges, ok := strings.Cut(text, "# judges:")
+	if !ok {
+		t.Fatal("no judges in the template")
+	}
+	var b strings.Builder
+	for l := range strings.Lines("# judges:" + judges) {
+		b.WriteString(strings.TrimPrefix(l, "# "))
+	}
+	c, err := parseConfig([]byte(before + b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, a := c.Judging.Judges, c.Judging.Allowed
+	if len(j) != 1 || len(a) != 1 || j[0].Name != "licence scan" || j[0].Refuse.Exit[0] != 3 || a[0].Until != "2027-01-31" || a[0].Judge != j[0].Name {
+		t.Errorf("%+v, %+v", j, a)
+	}
+}

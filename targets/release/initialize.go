@@ -185,6 +185,17 @@ packages: [zip, tar.gz]          # and deb, rpm, apk, archlinux, which need:
 # files: [README.md, LICENSE]    # put into archives and packages too
 
 # strict: true                   # a judge that is not installed is a failure
+
+# judges:                        # programs of yours that judge files too
+#   - name: licence scan
+#     files: "*.deb"             # or scheme: authenticode
+#     command: [licscan, "{file}"]         # {ca}, {tsa}, {signer}: the trusted certificates
+#     version: [licscan, --version]
+#     accept: {exit: [0], output: "^clean$"}
+#     refuse: {exit: [3]}        # any other answer is no verdict, and a failure
+#     limits: It knows the licences of its own list.
+# allowed:                       # what a judge may say, for a reason and until a day
+#   - {judge: licence scan, case: "*.deb", reason: its list is being mended, until: 2027-01-31}
 `)
 	return b.String()
 }
