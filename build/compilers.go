@@ -109,6 +109,9 @@ func (c Compiler) Install(ctx context.Context, dir string, linkers ...Linker) (e
 		links[name] = target
 	}
 	for _, l := range linkers {
+		if l.called == "" {
+			continue // not of this machine: the compiler is on its own
+		}
 		links["ld."+l.Name] = l.called
 		links[gnuTriple(c.Platform)+"-ld."+l.Name] = l.called
 	}

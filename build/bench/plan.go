@@ -223,14 +223,21 @@ func (s *session) total(cold float64) float64 {
 // margin is the part of the budget that may be planned: runs differ.
 const margin = 0.9
 
-// trim leaves out what is least missed, until the rest fits into the budget.
+// trim leaves out what is least missed, until the rest fits into the budget. What the user has named is not left out.
 func (s *session) trim(cold float64) {
 	budget := s.budget().Seconds()
+	if budget == 0 || s.total(cold) <= budget*margin {
+		return
+	}
+	if o := s.options; o.Filter != nil || len(o.Scenarios)+len(o.Compilers)+len(o.Linkers) > 0 {
+		s.note("what was asked for takes longer than the %s of the budget", s.budget())
+		return
+	}
 	var left []string
-	for budget > 0 && s.total(cold) > budget*margin {
+	for s.total(cold) > budget*margin {
 		worst := slices.MaxFunc(s.jobs, func(a, b *job) int { return cmp.Or(cmp.Compare(a.penalty, b.penalty), cmp.Compare(a.cost, b.cost)) })
 		if worst.penalty == 0 {
-			s.note("this machine takes longer than the %s that were asked for, even for what is left", s.budget())
+			s.note("this machine takes longer than %s, even for what is left", s.budget())
 			break
 		}
 		s.drop(worst)
