@@ -61,12 +61,15 @@ func record(ctx context.Context, recorded, file string) error {
 		a, err := p.start(ctx, path, "profile", file)
 		return p.read(a, err, words)
 	case runWine:
-		args := []string{"profile"}
+		exe, err := winePath(path)
+		if err != nil {
+			return err
+		}
 		out, err := winePath(file)
 		if err != nil {
 			return err
 		}
-		a, err := wineTool().guest(ctx, path, append(args, out)...)
+		a, err := wineTool().guest(ctx, exe, "profile", out)
 		return wineTool().read(a, err, words)
 	}
 	return &LimitError{Judge: "pprof", Limit: "only programs for this machine and Windows programs for a console are profiled"}

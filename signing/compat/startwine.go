@@ -30,7 +30,7 @@ func (s Sample) wine() Judge {
 		Name: runWine, Scheme: Runs,
 		Limits:  "Wine's loader, kernel and libraries are not Windows': they look at no signature, and Wine 8 gets a bcryptprimitives.dll of ours.",
 		FindKey: w.key, Find: w.find,
-		Verify: func(ctx context.Context, file string, _ Trust) (err error) {
+		Verify: func(ctx context.Context, file string, _ Trust) error {
 			k, err := s.allow(runWine, file)
 			if err != nil {
 				return err
@@ -39,12 +39,7 @@ func (s Sample) wine() Judge {
 			if err != nil {
 				return err
 			}
-			r, err := w.open(ctx)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, r.close()) }()
-			a, err := r.run(ctx, "", nil, args...)
+			a, err := w.guest(ctx, args...)
 			if err != nil {
 				return err
 			}

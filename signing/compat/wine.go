@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -297,17 +296,16 @@ func winePath(file string) (string, error) {
 	return "Z:" + strings.ReplaceAll(file, "/", `\`), err
 }
 
-// guest runs a Windows program to its end in a prefix of its own. Its exit
-// code is cut to eight bits.
-func (w wine) guest(ctx context.Context, exe string, args ...string) (a answer, err error) {
-	r, err := w.open(ctx)
+// guest runs a Windows program, named as Windows does, to its end in a prefix of
+// its own, without the services of Windows: a program for a console needs none,
+// and they take longer to start than most programs to run. Its exit code is cut to
+// eight bits.
+func (w wine) guest(ctx context.Context, args ...string) (a answer, err error) {
+	r, err := w.bare(ctx)
 	if err != nil {
 		return answer{}, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	path, err := winePath(exe)
-	if err != nil {
-		return answer{}, err
-	}
-	return r.run(ctx, "", nil, slices.Concat([]string{path}, args)...)
+	r.env = append(r.env, withoutServices)
+	return r.run(ctx, "", nil, args...)
 }
