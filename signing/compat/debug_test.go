@@ -276,25 +276,3 @@ func FuzzNameless(f *testing.F) {
 		}
 	})
 }
-
-func TestObserve(t *testing.T) {
-	t.Parallel()
-	needDelve(t)
-	needWine(t)
-	w := newWorldless(t)
-	b := Builds{ELF: w.debugged("linux", "plain"), PE: w.debugged("windows", "plain.exe"), Rounds: 2}
-	b.ELFAfter = map[string]string{"appended": w.executable("signed", appendSignature(w.read("plain"), []byte("signature")))}
-	b.PEAfter = map[string]string{"more at the end": w.write("longer.exe", append(w.read("plain.exe"), make([]byte, 800)...))}
-	e := must(Observe(t.Context(), b))(t)
-	for _, o := range e.Observations {
-		if o.Err != "" || o.Worse != "" || o.Profiling == nil || (o.Debugging == nil) != o.Windows {
-			t.Errorf("%+v", o)
-		}
-	}
-	for _, f := range Findings(nil, e)[1:] {
-		if f.Verdict == NotMeasurable || f.Verdict == Confirmed {
-			t.Errorf("%s: %s: %s", f.Claim, f.Verdict, f.Why)
-		}
-		t.Logf("%s: %s: %s", f.Claim, f.Verdict, f.Why)
-	}
-}
