@@ -25,6 +25,7 @@
 //
 //	HALLMARK_IDENTITY  takes the place of identity in hallmark.yaml
 //	HALLMARK_PASSWORD  of the identity's file; otherwise a terminal is asked, without echo
+//	HALLMARK_DEBIAN    a mirror of Debian, from which mage setup fetches kernels on Ubuntu
 //	CI, TERM=dumb      plain lines instead of a live one
 package targets
 

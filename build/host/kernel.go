@@ -28,6 +28,13 @@ import (
 // are stale, absent, or of another architecture, apt is given a folder of its
 // own for lists.
 
+// EnvDebian names a mirror of Debian, without the folders debian and
+// debian-security, for machines whose own archive has none of the kernels. Its
+// packages are held to Debian's keys all the same.
+const EnvDebian = "HALLMARK_DEBIAN"
+
+const debianKeys = "usr/share/keyrings/debian-archive-keyring.gpg"
+
 // kernels returns the images of a series that are there, "6.1".
 func (s system) kernels(series string) []string {
 	if s.cache == "" {
@@ -95,10 +102,10 @@ func (s system) fetchKernel(ctx context.Context, out io.Writer, t Tool) error {
 		deb, release, err = a.download(ctx, out, t)
 	}
 	var none *noKernelError
-	if errors.As(err, &none) {
+	if errors.As(err, &none) && s.getenv(EnvDebian) == "" {
 		// Where there are lists, newer ones would not have it either.
 		if lists, err := fs.Glob(s.root, "var/lib/apt/lists/*_Packages*"); err == nil && len(lists) > 0 {
-			return none
+			return &noKernelError{none.why + ": on Ubuntu, set " + EnvDebian + " to the URL of a mirror of Debian"}
 		}
 	}
 	if deb == "" && ctx.Err() == nil {
@@ -172,6 +179,15 @@ func (a *kernelApt) ownLists(ctx context.Context, out io.Writer) error {
 	}
 	a.options = []string{"-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64", "-o", "Acquire::Retries=3",
 		"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "lists"), "-o", "Dir::State::status=" + filepath.Join(a.dir, "status"), "-o", "Dir::Cache=" + a.dir}
+	if mirror := strings.TrimSuffix(a.getenv(EnvDebian), "/"); mirror != "" {
+		list := filepath.Join(a.dir, "sources.list")
+		const signed = "deb [signed-by=/" + debianKeys + "] "
+		text := signed + mirror + "/debian bookworm main\n" + signed + mirror + "/debian-security bookworm-security main\n"
+		if err := os.WriteFile(list, []byte(text), 0o644); err != nil {
+			return err
+		}
+		a.options = append(a.options, "-o", "Dir::Etc::SourceList="+list, "-o", "Dir::Etc::SourceParts=-")
+	}
 	fmt.Fprintln(out, "setup: fetching apt's lists for the kernels")
 	_, err := a.run(ctx, "apt-get", "update", "-q")
 	return err

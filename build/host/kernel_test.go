@@ -30,6 +30,7 @@ func (r *machineRoom) archive(file string, stale, none bool) {
 	}
 	own := `case "$*" in *Dir::State::Lists*) own=1;; *) own=;; esac` + "\n"
 	r.program("apt-get", own+`echo "apt-get own=$own password=$HALLMARK_PASSWORD $*" >> "$log"
+case "$*" in *SourceList=*update*) while read -r l; do echo "mirror: $l" >> "$log"; done < sources.list;; esac
 [ -z "$own" ] && [ -n "`+yes(stale)+`" ] && { echo "E: Failed to fetch: 404  Not Found"; exit 100; }
 case "$*" in *download*) for last; do :; done; echo deb > "$last"_6.1.9-1_amd64.deb;; esac`)
 	r.program("apt-cache", own+`[ -z "$own" ] && [ -n "`+yes(none)+`" ] && { echo "E: No packages found"; exit 100; }
@@ -52,6 +53,7 @@ func TestFetchKernel(t *testing.T) {
 		arch        string
 		stale, none bool
 		lists       bool
+		mirror      string
 		ran, says   string // parts of what was run and printed
 		fails       string // part of the error; empty: it succeeds
 		absent      bool   // there is no kernel in the end
@@ -60,12 +62,16 @@ func TestFetchKernel(t *testing.T) {
 		{name: "stale lists", file: image, arch: "amd64", stale: true, lists: true, ran: "apt-get own=1", says: "fetching apt's lists"},
 		{name: "no lists", file: image, arch: "amd64", none: true, ran: "apt-get own=1", says: "fetching apt's lists"},
 		{name: "another architecture", file: image, arch: "arm64", lists: true, ran: "APT::Architecture=amd64", says: "fetching apt's lists"},
-		{name: "not in the archive", file: image, arch: "amd64", none: true, lists: true, says: "apt has no package linux-image-cloud-amd64 of Linux 6.1: without it: judging", absent: true},
+		{name: "not in the archive", file: image, arch: "amd64", none: true, lists: true, says: "apt has no package linux-image-cloud-amd64 of Linux 6.1: on Ubuntu, set HALLMARK_DEBIAN to the URL of a mirror of Debian: without it: judging", absent: true},
+		{name: "from a mirror", file: image, arch: "amd64", none: true, lists: true, mirror: "https://mirror.example/", ran: "mirror: deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://mirror.example/debian-security bookworm-security main"},
 		{name: "damaged package", file: "./boot/other", arch: "amd64", fails: "there is no boot/vmlinuz-6.1.0-9-cloud-amd64 in it", absent: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := room(t)
 			r.sys.cache, r.sys.goarch = t.TempDir(), test.arch
+			if test.mirror != "" {
+				r.sys.environ = append(r.sys.environ, "HALLMARK_DEBIAN="+test.mirror)
+			}
 			if test.lists {
 				r.root["var/lib/apt/lists/deb.example_Packages"] = &fstest.MapFile{}
 			}
