@@ -227,7 +227,7 @@ func (k *packer) signs(p parcel) bool {
 }
 
 func (k *packer) keyFor(p parcel) string {
-	d := newDigest("parcel 1")
+	d := newDigest("parcel 2")
 	d.add(k.digest, p.path, p.format)
 	if k.signs(p) {
 		d.add(k.sign.digest)
@@ -276,6 +276,9 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 		}
 		err = dist.WritePackage(dst, pkg)
 	}
+	if err == nil && p.format == dist.RPM {
+		err = p.signFiles(dst, w)
+	}
 	if err != nil {
 		return e, err
 	}
@@ -293,6 +296,35 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 		e.Signature = describeSignature(sig)
 	}
 	return e, errors.Join(k.carriesExtra(e), carries(e, slices.Concat(p.bins, p.beside)))
+}
+
+// signFiles puts the IMA signatures that stand beside the programs of an rpm into
+// it, for rpm to set them where it installs. They must be of one length, as those
+// of an RSA key are; those of an ECDSA key, unless they happen to be, travel as
+// files alone.
+func (p parcel) signFiles(file string, w *workspace) error {
+	suffix := signing.IMA{}.Suffix()
+	found := make(map[string][]byte)
+	length := -1
+	for _, b := range p.beside {
+		if !strings.HasSuffix(b.Path, suffix) {
+			continue
+		}
+		sig, err := os.ReadFile(w.file(b.Path))
+		if err != nil {
+			return err
+		}
+		if length >= 0 && len(sig) != length {
+			return nil
+		}
+		length = len(sig)
+		found["/usr/bin/"+path.Base(b.Of)] = sig
+	}
+	n, err := dist.AddFileSignatures(file, func(name string) ([]byte, error) { return found[name], nil })
+	if err == nil && n != len(found) {
+		err = fmt.Errorf("%d of %d IMA signatures found their programs in the package", n, len(found))
+	}
+	return err
 }
 
 // verifyInside verifies the signatures that a package carries; it is to carry
