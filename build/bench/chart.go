@@ -61,6 +61,8 @@ var (
 	svgEnd   = regexp.MustCompile(`<text ([^>]*)>` + endMark)
 )
 
+var trailingZeros = regexp.MustCompile(`(\.[0-9]*[1-9])0+|\.0+([^0-9]|$)`)
+
 // css is the tint's name in the style sheet.
 func (t tint) css() string {
 	switch t {
@@ -239,7 +241,11 @@ func styleAxis(p *plot.Plot, width int, unit string) {
 	p.X.Tick.Label.Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 11}
 	p.X.Tick.Marker = plot.TickerFunc(func(_, hi float64) []plot.Tick {
 		var ticks []plot.Tick
-		step := tickStep(hi, width/tickPitch)
+		scale := 1.0
+		for isBytes(unit) && hi/scale >= 1024 {
+			scale *= 1024 // round numbers of KiB, MiB, GiB
+		}
+		step := scale * tickStep(hi/scale, width/tickPitch)
 		for v := 0.0; v <= hi; v += step {
 			ticks = append(ticks, plot.Tick{Value: v, Label: formatTick(unit, v)})
 		}
@@ -258,14 +264,9 @@ func tickStep(hi float64, n int) float64 {
 	return 10 * step
 }
 
-// formatTick returns a round value as briefly as it can be.
+// formatTick returns a round value as briefly as it can be: "20 ms", "1.5k".
 func formatTick(unit string, v float64) string {
-	s := formatValue(unit, v)
-	number, suffix, _ := strings.Cut(s, " ")
-	if strings.Contains(number, ".") {
-		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
-	}
-	return strings.TrimSpace(number + " " + suffix)
+	return trailingZeros.ReplaceAllString(formatValue(unit, v), "$1$2")
 }
 
 // inlineSVG makes of a document an element for a page: without a prologue and a size, coloured by the page.

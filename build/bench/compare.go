@@ -80,7 +80,7 @@ func Pair(nameA string, a *Result, nameB string, b *Result) (*Pairing, error) {
 	if len(p.Rows) == 0 {
 		return nil, mismatch("they have no series in common; one has %s, the other %s", firstSeries(p.OnlyA), firstSeries(p.OnlyB))
 	}
-	p.adjust()
+	adjust(p.Rows)
 	p.doubts()
 	p.Claims = p.claims()
 	return p, nil
@@ -280,10 +280,10 @@ func unpaired(s, t *Series, here, there string) string {
 // adjust corrects the p-values of each unit for their number: of forty rows without any difference, two would show one
 // at 0.05. The step-up procedure of Benjamini and Hochberg (1995) bounds the share of false ones among those called
 // real; when nothing differs at all, that is the probability that any row says so.
-func (p *Pairing) adjust() {
+func adjust(rows []Row) {
 	families := make(map[string][]*Row)
-	for i := range p.Rows {
-		r := &p.Rows[i]
+	for i := range rows {
+		r := &rows[i]
 		families[r.Unit] = append(families[r.Unit], r)
 	}
 	for _, rows := range families {

@@ -136,7 +136,7 @@ func TestPairCorrected(t *testing.T) {
 		p.Rows = append(p.Rows, Row{Unit: UnitWall, Comparison: Comparison{P: float64(i+1) / 100, Real: i < 4}})
 	}
 	p.Rows = append(p.Rows, Row{Unit: UnitWall, Comparison: Comparison{P: 1e-5}}, Row{Unit: UnitPeak, Comparison: Comparison{P: 0.04}})
-	p.adjust()
+	adjust(p.Rows)
 	var significant []string
 	for i, r := range p.Rows {
 		if r.Real {
@@ -173,9 +173,35 @@ func TestPairClaims(t *testing.T) {
 		{"two of a kind", builds(map[string]float64{"cold": 8.8}, nil), builds(map[string]float64{"cold": 10}, nil), NotMeasurable, "which the claim is not about"},
 	} {
 		p := mustPair(t, c.a, c.b)
-		if len(p.Claims) != 1 || p.Claims[0].Verdict != c.verdict || !strings.Contains(p.Claims[0].Why, c.why) {
+		if len(p.Claims) == 0 || p.Claims[0].Verdict != c.verdict || !strings.Contains(p.Claims[0].Why, c.why) {
 			t.Errorf("%s: %+v", c.name, p.Claims)
 		}
+	}
+}
+
+// The parts of claim C2 that need two machines pair other toolchains than those of one name.
+func TestPairC2(t *testing.T) {
+	t.Parallel()
+	side := func(target, compiler, linker string, wall, link float64, change func(*Machine)) *Result {
+		r := builds(map[string]float64{"cold": wall}, nil)
+		r.Series[0].Dimensions = Dimensions{{"program", "small"}, {"target", target}, {"compiler", compiler}, {"linker", linker}, {"scenario", "cold"}}
+		for _, s := range r.Series[0].Samples {
+			s[PhaseLink.Unit()] = s[UnitWall] * link
+		}
+		// What both have, so that they can be compared at all.
+		d := Dimensions{{"program", "small"}, {"target", "linux/arm64"}, {"compiler", "none"}, {"linker", "none"}, {"scenario", "cold"}}
+		r.Series = append(r.Series, Series{Dimensions: d, Status: Measured, Samples: runs(UnitWall, 1, 6)})
+		change(&r.Machine)
+		return r
+	}
+	wsl := side("linux/amd64", "clang-16", "lld", 4.2, 0.31, func(m *Machine) { m.WSL = 2 })
+	windows := side("windows/amd64", "mingw", "bfd", 9.7, 0.20, func(m *Machine) { m.OS = "windows" })
+	verdicts := map[string]Verdict{}
+	for _, c := range mustPair(t, windows, wsl).Claims {
+		verdicts[c.ID] = c.Verdict
+	}
+	if verdicts["C2-machine"] != Confirmed || verdicts["C2-machine-share"] != Refuted || verdicts["C1-build"] != Refuted {
+		t.Errorf("verdicts %v", verdicts)
 	}
 }
 

@@ -12,7 +12,12 @@ import (
 func (p *Pairing) claims() []Claim {
 	switch p.A.Kind {
 	case KindToolchains:
-		return []Claim{p.claim("C1-build", "go build in WSL2 takes 12 % less time than on native Windows", isWSL2, isWindows, p.Of(UnitWall), 0.875, 0.885)}
+		times, shares := p.c2Rows()
+		return []Claim{
+			p.claim("C1-build", "go build in WSL2 takes 12 % less time than on native Windows", isWSL2, isWindows, p.Of(UnitWall), 0.875, 0.885),
+			p.claim("C2-machine", "with CGO, a build by Clang in WSL2 takes 4.2 s and one by MinGW-w64 on native Windows 9.7 s", isWSL2, isWindows, times, 4.15/9.75, 4.25/9.65),
+			p.claim("C2-machine-share", "of these, 31 % and 58 % are linking", isWSL2, isWindows, shares, 30.5/58.5, 31.5/57.5),
+		}
 	case KindRace:
 		command := func(unit string) []Row {
 			var rows []Row
@@ -37,6 +42,31 @@ func (p *Pairing) claims() []Claim {
 func isWSL2(m Machine) bool    { return m.OS == "linux" && m.WSL == 2 }
 func isLinux(m Machine) bool   { return m.OS == "linux" }
 func isWindows(m Machine) bool { return m.OS == "windows" }
+
+// c2Rows pairs what claim C2 compares, in each program and scenario: Clang with LLD for Linux on the side that is Linux, and
+// MinGW-w64 with GNU ld for Windows on the other. Its rows are of the time, and of the share of linking.
+func (p *Pairing) c2Rows() (times, shares []Row) {
+	of := func(r *Result, program string, s Scenario) *Series {
+		if r.Machine.OS == "windows" {
+			return pick(r, program, s, "windows/amd64", "mingw", "bfd")
+		}
+		return pick(r, program, s, "linux/amd64", "clang-", "lld")
+	}
+	for _, program := range p.A.Programs {
+		for _, s := range Scenarios() {
+			a, b := of(p.A, program.Name, s), of(p.B, program.Name, s)
+			if a == nil || b == nil {
+				continue
+			}
+			d := Dimensions{{"program", program.Name}, {"scenario", string(s)}}
+			times = append(times, Row{Dimensions: d, Unit: UnitWall, Comparison: Compare(a.Values(UnitWall), b.Values(UnitWall))})
+			shares = append(shares, Row{Dimensions: d, Unit: "share", Comparison: Compare(a.Shares(PhaseLink), b.Shares(PhaseLink))})
+		}
+	}
+	adjust(times)
+	adjust(shares)
+	return times, shares
+}
 
 // saturated are the rows in which requests are made as fast as they are answered.
 func (p *Pairing) saturated() []Row {

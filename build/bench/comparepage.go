@@ -8,7 +8,7 @@ import (
 // HTML draws the pairing as a page that needs nothing else: no network, no script.
 func (p *Pairing) HTML() ([]byte, error) {
 	v := page{
-		Title:    fmt.Sprintf("Benchmark of %s: %s", p.A.Kind, p.headline()),
+		Title:    fmt.Sprintf("%s: %s", kindTitle(p.A.Kind), p.headline()),
 		Subtitle: fmt.Sprintf("A: %s of %s · B: %s of %s", p.NameA, p.A.Started.Format("2 January 2006, 15:04 MST"), p.NameB, p.B.Started.Format("2 January 2006, 15:04 MST")),
 		Facts:    p.Differs,
 		Claims:   p.Claims,

@@ -11,7 +11,7 @@ import (
 // Text writes the pairing for a terminal.
 func (p *Pairing) Text(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s: %s\n\n", p.A.Kind, p.headline())
+	fmt.Fprintf(w, "%s: %s\n\n", kindTitle(p.A.Kind), p.headline())
 	for _, side := range []struct {
 		letter, name string
 		r            *Result
@@ -31,8 +31,8 @@ func (p *Pairing) Text(out io.Writer) error {
 	for _, unit := range p.Units() {
 		fmt.Fprintf(w, "\n%s\tA\t\tB\t\tB to A\t\truns\n", unitTitle(unit))
 		for _, r := range p.Of(unit) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\tp%s\t%d+%d\n", r.name(common), formatValue(unit, r.A.Median), r.A.Spread(),
-				formatValue(unit, r.B.Median), r.B.Spread(), r.Delta(), formatP(r.Adjusted), r.A.N, r.B.N)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\tp%s\t%d+%d\n", r.name(common), formatValue(unit, r.A.Median), spread(r.A),
+				formatValue(unit, r.B.Median), spread(r.B), r.Delta(), formatP(r.Adjusted), r.A.N, r.B.N)
 		}
 	}
 	fmt.Fprintf(w, "\n~: the data carry no difference. %s\n", pNote)
@@ -103,7 +103,11 @@ func (r Row) name(common Dimensions) string {
 func (d Dimensions) words() string {
 	var s []string
 	for _, x := range d {
-		if x.Value != "" {
+		switch x.Value {
+		case "":
+		case "on", "off": // say nothing by themselves
+			s = append(s, x.Key+" "+x.Value)
+		default:
 			s = append(s, x.Value)
 		}
 	}

@@ -75,7 +75,7 @@ type machineTable struct {
 // HTML draws the result as a page that needs nothing else: no network, no script.
 func (r *Result) HTML() ([]byte, error) {
 	p := page{
-		Title:      fmt.Sprintf("Benchmark of %s", r.Kind),
+		Title:      kindTitle(r.Kind),
 		Subtitle:   r.Started.Format("2 January 2006, 15:04 MST") + " · " + r.Machine.String(),
 		Incomplete: r.Incomplete,
 		Programs:   r.Programs,
@@ -107,6 +107,19 @@ func (r *Result) HTML() ([]byte, error) {
 		return strings.Compare(strings.Join(a[:], "\x00"), strings.Join(b[:], "\x00"))
 	})
 	return p.render()
+}
+
+// kindTitle says what a kind of result is.
+func kindTitle(k Kind) string {
+	switch k {
+	case KindToolchains:
+		return "Benchmark of toolchains"
+	case KindRace:
+		return "Benchmark of the race detector"
+	case KindServe:
+		return "Benchmark of a net/http server"
+	}
+	return "Benchmark of " + string(k)
 }
 
 // columnWords explains the tables.

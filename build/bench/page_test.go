@@ -187,6 +187,25 @@ func TestSegments(t *testing.T) {
 	}
 }
 
+func TestFormatTick(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		unit string
+		v    float64
+		want string
+	}{{UnitWall, 0, "0"}, {UnitWall, 1, "1 s"}, {UnitWall, 0.5, "500 ms"}, {UnitWall, 1.25, "1.25 s"}, {UnitWall, 2.5, "2.5 s"}, {UnitRequests, 10000, "10k"},
+		{UnitRequests, 12500, "12.5k"}, {UnitPeak, 20 << 20, "20 MiB"}, {UnitRaces, 100, "100"}, {UnitWall, 100, "100 s"}} {
+		if got := formatTick(c.unit, c.v); got != c.want {
+			t.Errorf("%v %s: %q, want %q", c.v, c.unit, got, c.want)
+		}
+	}
+	for _, hi := range []float64{1e-9, 0.3, 1, 14.1, 99, 1e9} {
+		if step := tickStep(hi, 5); hi/step > 5.0001 || hi/step < 1.9 {
+			t.Errorf("%v in steps of %v", hi, step)
+		}
+	}
+}
+
 func TestFormatValue(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

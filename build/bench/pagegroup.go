@@ -128,6 +128,9 @@ func segments(s *Series) []float64 {
 	return vs
 }
 
+// visible is the part of a build below which a phase is not worth a colour or a column.
+const visible = 0.001
+
 // phaseFigure is the chart of a build's phases.
 func phaseFigure(series []*Series, name func(*Series) string) (figure, error) {
 	f := figure{Caption: "Wall-clock time by phase: medians. A whisker is the 95 % interval of the whole."}
@@ -141,7 +144,7 @@ func phaseFigure(series []*Series, name func(*Series) string) (figure, error) {
 		}
 		b := bar{Label: name(s), Value: formatSummary(UnitWall, total), Segments: segments(s), Total: total}
 		for i, v := range b.Segments {
-			used[i] = used[i] || v > 0
+			used[i] = used[i] || v > visible*total.Median
 			split = split || v > 0 && parts()[i].phase == PhaseGoLink
 		}
 		bars = append(bars, b)
@@ -208,7 +211,7 @@ func unitFigures(units []string, series []*Series, name func(*Series) string) ([
 
 // formatSummary returns a median with its interval: "1.23 s ±2%".
 func formatSummary(unit string, s Summary) string {
-	return formatValue(unit, s.Median) + " " + s.Spread()
+	return strings.TrimSpace(formatValue(unit, s.Median) + " " + spread(s))
 }
 
 // mainTable has a row for each series, with the difference of its first unit to the first row's.
@@ -265,14 +268,19 @@ func isPhaseUnit(unit string) bool {
 	})
 }
 
-func summaryCell(unit string, s Summary) pageCell {
-	switch {
-	case s.N == 0:
-		return pageCell{Value: "–"}
-	case s.Known && s.Lo == s.Hi:
-		return pageCell{Value: formatValue(unit, s.Median)} // a count that is always the same
+// spread is the interval, "" for a count that is always the same.
+func spread(s Summary) string {
+	if s.Known && s.Lo == s.Hi {
+		return ""
 	}
-	return pageCell{Value: formatValue(unit, s.Median), Detail: s.Spread()}
+	return s.Spread()
+}
+
+func summaryCell(unit string, s Summary) pageCell {
+	if s.N == 0 {
+		return pageCell{Value: "–"}
+	}
+	return pageCell{Value: formatValue(unit, s.Median), Detail: spread(s)}
 }
 
 // base returns what a series of a group is compared with; nil when there is nothing.
@@ -331,7 +339,13 @@ func phaseTable(series []*Series, name func(*Series) string) table {
 	t := table{Caption: "Phases: wall-clock time, and below it CPU time. Those of the link's parts, and memory, are from the instrumented runs.", Head: []string{""}}
 	var used []part
 	for _, p := range parts() {
-		if slices.ContainsFunc(series, func(s *Series) bool { return phaseCell(s, p.phase).Value != "–" }) {
+		if slices.ContainsFunc(series, func(s *Series) bool {
+			of := s.Values
+			if slices.Contains(LinkPhases(), p.phase) {
+				of = s.ProfileValues
+			}
+			return Summarize(of(p.phase.Unit())).Median > visible*Summarize(s.Values(UnitWall)).Median
+		}) {
 			used = append(used, p)
 			t.Head = append(t.Head, capital(p.title))
 		}

@@ -126,7 +126,7 @@ func Serve(ctx context.Context, o RunOptions) (*Result, error) {
 	}
 	r.Notes = append(serveNotes(r), "the load is made on the machine of the server, and takes its share of the processors")
 	r.Claims = []Claim{{ID: "C1-http", Text: "HTTP throughput in WSL2 is 8 to 15 % higher than on native Windows", Verdict: NotMeasurable,
-		Why: "one machine says nothing of another: run `mage benchServe` on both, and `mage benchCompare` on their results"}}
+		Why: "one machine says nothing of another: run mage benchServe on both, and mage benchCompare on their results"}}
 	return r, nil
 }
 

@@ -70,6 +70,7 @@ func unitTitles() [][2]string {
 		{UnitLongest, "latency, longest"},
 		{UnitCPU, "CPU time"},
 		{UnitPeak, "peak memory"},
+		{UnitPlanted, "races planted"},
 		{UnitRaces, "planted races found"},
 		{UnitReports, "reports of races"},
 		{UnitAnswered, "requests answered"},
