@@ -124,11 +124,7 @@ func TestProfileWine(t *testing.T) {
 	t.Parallel()
 	needWine(t)
 	w := newWorldless(t)
-	exe := w.debugged("windows", "plain.exe")
-	data := w.read("plain.exe")
-	pe := int(binary.LittleEndian.Uint32(data[60:]))
-	stamped := w.write("stamped.exe", put(data, pe+8, []byte{1, 2, 3, 4}))
-	p := must(Profile(t.Context(), exe, stamped))(t)
+	p := must(profileRestamped(t.Context(), w.debugged("windows", "plain.exe")))(t)
 	if p.Frames == 0 || p.Right != p.Frames {
 		t.Errorf("%+v", p)
 	}
@@ -196,7 +192,7 @@ func evidence(change func(*Evidence)) Evidence {
 			{Case: asBuilt, Debugging: d(), Profiling: p()}, {Case: "appended", Debugging: d(), Profiling: p()},
 			{Case: asBuilt, Windows: true, Profiling: p()}, {Case: "authenticode", Windows: true, Profiling: p()},
 		},
-		TornReads: 20, Reads: 200, WSL: true,
+		Restamped: p(), TornReads: 20, Reads: 200, WSL: true,
 	}
 	if change != nil {
 		change(&e)
@@ -253,10 +249,11 @@ func TestFindings(t *testing.T) {
 			}
 		}), "C8", NotMeasurable, "there was none"},
 
-		"all found":  {nil, evidence(nil), "C9", Refuted, "as built 40 of 40, authenticode 40 of 40; of Linux programs"},
-		"some lost":  {nil, evidence(func(e *Evidence) { e.Observations[3].Profiling.Right = 39 }), "C9", Depends, "authenticode 39 of 40"},
-		"no Windows": {nil, evidence(func(e *Evidence) { e.Observations = e.Observations[:2] }), "C9", NotMeasurable, "no Windows program was profiled"},
-		"unsigned":   {nil, evidence(func(e *Evidence) { e.Observations = e.Observations[:3] }), "C9", NotMeasurable, "nothing was signed"},
+		"all found":        {nil, evidence(nil), "C9", Refuted, "as built 40 of 40, authenticode 40 of 40, in a copy with another time stamp 40 of 40; of Linux programs"},
+		"the stamp counts": {nil, evidence(func(e *Evidence) { e.Restamped.Right = 0 }), "C9", Depends, "another time stamp 0 of 40"},
+		"some lost":        {nil, evidence(func(e *Evidence) { e.Observations[3].Profiling.Right = 39 }), "C9", Depends, "authenticode 39 of 40"},
+		"no Windows":       {nil, evidence(func(e *Evidence) { e.Observations = e.Observations[:2] }), "C9", NotMeasurable, "no Windows program was profiled"},
+		"unsigned":         {nil, evidence(func(e *Evidence) { e.Observations = e.Observations[:3] }), "C9", NotMeasurable, "no file was signed"},
 	} {
 		for _, f := range Findings(test.results, test.e) {
 			if f.Claim == test.claim && (f.Verdict != test.verdict || !strings.Contains(f.Why, test.why)) {

@@ -2,10 +2,12 @@ package compat
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,8 +36,9 @@ type Observation struct {
 // Evidence is what the claims about debugging and profiling are weighed by.
 type Evidence struct {
 	Observations []Observation `json:"observations"`
-	TornReads    int           `json:"tornReads"` // memory that was not of one moment, read without a debugger
-	Reads        int           `json:"reads"`     // of so many; 0: it could not be read
+	Restamped    *Profiling    `json:"restamped,omitempty"` // of the Windows program, its places looked up in a copy with another time stamp
+	TornReads    int           `json:"tornReads"`           // memory that was not of one moment, read without a debugger
+	Reads        int           `json:"reads"`               // of so many; 0: it could not be read
 	WSL          bool          `json:"wsl"`
 	Seccomp      bool          `json:"seccomp"` // programs here run under a seccomp filter
 }
@@ -68,6 +71,9 @@ func Observe(ctx context.Context, b Builds) (Evidence, error) {
 		e.pe(ctx, asBuilt, b.PE, b.PE)
 		for _, name := range slices.Sorted(maps.Keys(b.PEAfter)) {
 			e.pe(ctx, name, b.PE, b.PEAfter[name])
+		}
+		if p, err := profileRestamped(ctx, b.PE); err == nil {
+			e.Restamped = &p
 		}
 	}
 	if ctx.Err() != nil {
@@ -112,6 +118,32 @@ func (e *Evidence) pe(ctx context.Context, name, recorded, symbols string) {
 		o.Err = err.Error()
 	}
 	e.Observations = append(e.Observations, o)
+}
+
+// profileRestamped profiles a Windows program, and looks its places up in a copy
+// that differs in the TimeDateStamp of the COFF header, where Go writes 0.
+func profileRestamped(ctx context.Context, exe string) (_ Profiling, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	data, err := os.ReadFile(exe)
+	if err != nil {
+		return Profiling{}, err
+	}
+	const lfanew, stamp = 0x3c, 8
+	if len(data) < lfanew+4 || int64(binary.LittleEndian.Uint32(data[lfanew:]))+stamp+4 > int64(len(data)) {
+		return Profiling{}, fmt.Errorf("%s has no PE header", exe)
+	}
+	binary.LittleEndian.PutUint32(data[int64(binary.LittleEndian.Uint32(data[lfanew:]))+stamp:], 0x5eadbeef)
+	dir, err := os.MkdirTemp("", "hallmark-restamped-*")
+	if err != nil {
+		return Profiling{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	restamped := filepath.Join(dir, filepath.Base(exe))
+	if err := os.WriteFile(restamped, data, 0o644); err != nil {
+		return Profiling{}, err
+	}
+	return Profile(ctx, exe, restamped)
 }
 
 // Verdicts on claims. What it depends on, and what cannot be measured, is in Why.
@@ -320,16 +352,21 @@ func (e Evidence) c9() Finding {
 		f.Why = "the profile that a Windows program writes (under Wine) has all names in it; "
 	}
 	f.Why += "with these taken out, the places found again in the file were: " + strings.Join(windows, ", ")
+	if r := e.Restamped; r != nil {
+		f.Why += fmt.Sprintf(", in a copy with another time stamp %d of %d", r.Right, r.Frames)
+		if r.Right != r.Frames {
+			lost++
+		}
+	}
 	if len(linux) > 0 {
 		f.Why += "; of Linux programs: " + strings.Join(linux, ", ")
 	}
-	f.Why += ". pprof compares neither time stamp nor signature"
 	switch {
 	case lost > 0:
 		f.Verdict = Depends
-	case len(windows) < 2:
+	case len(windows) < 2 || e.Restamped == nil:
 		f.Verdict = NotMeasurable
-		f.Why += "; nothing was signed"
+		f.Why += "; no file was signed, or none with another time stamp looked at"
 	default:
 		f.Verdict = Refuted
 	}
