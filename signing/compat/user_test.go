@@ -205,7 +205,7 @@ func TestUserJudgeProblems(t *testing.T) {
 		`judges[0].files: a judge has a scheme or files, not both`:  func(u *UserJudge, _ *Allowed) { u.Scheme = Authenticode },
 		`judges[0].files: missing: say what it judges`:              func(u *UserJudge, _ *Allowed) { u.Files = "" },
 		`judges[0].files: "[" is not a pattern`:                     func(u *UserJudge, _ *Allowed) { u.Files = "[" },
-		`judges[0].scheme: no scheme "pe": there are appended, `:    func(u *UserJudge, _ *Allowed) { u.Files, u.Scheme = "", "pe" },
+		`judges[0].scheme: no scheme "pe": there are apk, append`:   func(u *UserJudge, _ *Allowed) { u.Files, u.Scheme = "", "pe" },
 		`judges[0].command: missing`:                                func(u *UserJudge, _ *Allowed) { u.Command = nil },
 		`judges[0].command: its first word is not the name`:         func(u *UserJudge, _ *Allowed) { u.Command[0] = "{file}" },
 		`judges[0].command: no word has {file}`:                     func(u *UserJudge, _ *Allowed) { u.Command[1] = "file" },
