@@ -3,6 +3,8 @@ package bench
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,6 +130,12 @@ func (s *session) open(ctx context.Context) error {
 			}
 			s.note("%s is left out: %v", src.Name, err)
 			continue
+		}
+		if src.real && s.options.Size == Default && !slices.ContainsFunc(s.scenarios(src), func(x Scenario) bool { return x == Cold || x == CChanged }) {
+			src.quickC = true
+			src.Description += "; its C compiled without optimization, which is not timed here"
+			sum := sha256.Sum256([]byte(src.Digest + " CGO_CFLAGS=-g -O0"))
+			src.Digest = hex.EncodeToString(sum[:]) // so that nobody compares it with the optimized one
 		}
 		s.sources = append(s.sources, src)
 		s.result.Programs = append(s.result.Programs, Program{Name: src.Name, Description: src.Description, Digest: src.Digest})

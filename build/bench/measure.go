@@ -25,7 +25,8 @@ func (s *session) measure(ctx context.Context) error {
 		return err
 	}
 	s.log("warming up")
-	if err := s.round(ctx, s.jobs, func(c *job) error { return s.warmUp(ctx, c) }); err != nil {
+	warm := slices.DeleteFunc(slices.Clone(s.jobs), func(c *job) bool { return s.warmUps(c) == 0 })
+	if err := s.round(ctx, warm, func(c *job) error { return s.warmUp(ctx, c) }); err != nil {
 		return s.stopped(err, 0)
 	}
 	runs := s.options.runs()
@@ -73,7 +74,9 @@ func (s *session) calibrate(ctx context.Context) error {
 		relink = cold / 10
 	}
 	first.group.ready = true
-	if first.source.real {
+	if first.source.real && first.source.quickC {
+		cold, relink = cold/realQuick, relink/realRelink
+	} else if first.source.real {
 		cold, relink = cold/realCold, relink/realRelink
 	}
 	s.estimate(cold, relink)

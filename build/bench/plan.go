@@ -95,12 +95,16 @@ func (s *session) scenarios(src *Source) []Scenario {
 // worthwhile tells whether a toolchain has something to say in a scenario. What does not depend on the linker is
 // measured with one only, except in a full run.
 func (s *session) worthwhile(scenario Scenario, t *toolchain) bool {
-	usual := t.linker == "go" || t.linker == "bfd" && !strings.HasPrefix(t.compiler, "clang") || t.linker == "lld" && strings.HasPrefix(t.compiler, "clang")
-	if s.options.Size == Full || len(s.options.Linkers) > 0 || usual {
+	if s.options.Size == Full || len(s.options.Linkers) > 0 || t.usual() {
 		return true
 	}
 	v := t.variant
-	return scenario == Relink && v == variant{ldflags: v.ldflags} || scenario == GoChanged && v == variant{}
+	return scenario == Relink && v == variant{ldflags: v.ldflags}
+}
+
+// usual tells whether the linker is the one that belongs to the compiler.
+func (t *toolchain) usual() bool {
+	return t.linker == "go" || t.linker == "bfd" && !strings.HasPrefix(t.compiler, "clang") || t.linker == "lld" && strings.HasPrefix(t.compiler, "clang")
 }
 
 // newestClangs returns the clang of the highest number for each platform, as platform and name.
@@ -119,20 +123,30 @@ func newestClangs(list []*toolchain) map[string]bool {
 
 // penalty ranks the jobs by what is lost without them: what has the highest is left out first when time is short.
 func penalty(c *job, newest map[string]bool) int {
-	n := map[Scenario]int{Relink: 0, GoChanged: 1, Cold: 2, CChanged: 2, Nothing: 3}[c.scenario]
+	n := 1
+	if c.scenario == Relink {
+		n = 0
+	}
 	t := c.toolchain
 	clang := strings.HasPrefix(t.compiler, "clang")
-	if t.platform.Arch != runtime.GOARCH {
+	switch {
+	case t.linker == "gold":
+		n += 4
+	case clang && t.linker == "bfd" && t.platform.OS == "windows":
+		n++ // tells the linker's part from the compiler's
+	case clang && t.linker != "lld":
 		n += 3
+	case !t.usual():
+		n++
+	}
+	if t.platform.Arch != runtime.GOARCH {
+		n += 5
 	}
 	if clang && !newest[t.platform.String()+" "+t.compiler] {
-		n += 4
+		n += 6
 	}
-	if t.linker == "gold" {
+	if t.cc == nil && (c.scenario != Relink || c.source.real) {
 		n += 3
-	}
-	if clang && t.linker != "lld" {
-		n++
 	}
 	if c.source.real {
 		n++
@@ -164,8 +178,9 @@ func (s *session) groupOf(src *Source, t *toolchain) *warmCache {
 // serve to say beforehand how long it will take.
 const (
 	realCold   = 8.0 // a cold build of the real program to one of the small
-	realRelink = 2.5 // a relink likewise
-	realChange = 3.5 // a change of a Go file, to a relink of the small
+	realQuick  = 3.0 // the same without optimization of C
+	realRelink = 2.2 // a relink likewise
+	realChange = 2.8 // a change of a Go file, to a relink of the small
 	goChange   = 1.3 // the same of the small
 	cChange    = 1.8 // a change of a C file
 	nothing    = 0.4 // of nothing
@@ -204,15 +219,19 @@ func (s *session) total(cold float64) float64 {
 		if len(g.jobs) == 0 || g.ready {
 			continue
 		}
-		if g.jobs[0].source.real {
-			// A single C file keeps one processor busy: groups are prepared side by side.
-			sum += cold * realCold / min(1.7, float64(s.result.Machine.Cores))
-		} else {
-			sum += cold
+		// They are prepared side by side, of which a C file that keeps one processor busy gains most.
+		cores := float64(max(1, s.result.Machine.Cores))
+		switch src := g.jobs[0].source; {
+		case src.real && src.quickC:
+			sum += cold * realQuick / min(1.4, cores)
+		case src.real:
+			sum += cold * realCold / min(1.7, cores)
+		default:
+			sum += cold / min(1.2, cores)
 		}
 	}
 	for _, c := range s.jobs {
-		sum += c.cost * (1 + float64(s.options.runs()) + shimCost*float64(s.profileRuns(c)))
+		sum += c.cost * (float64(s.warmUps(c)+s.options.runs()) + shimCost*float64(s.profileRuns(c)))
 		if s.replays(c) {
 			sum += c.cost * (1 + replayCost*float64(1+s.options.runs()))
 		}
@@ -221,7 +240,7 @@ func (s *session) total(cold float64) float64 {
 }
 
 // margin is the part of the budget that may be planned: runs differ.
-const margin = 0.9
+const margin = 0.95
 
 // trim leaves out what is least missed, until the rest fits into the budget. What the user has named is not left out.
 func (s *session) trim(cold float64) {
@@ -262,11 +281,18 @@ func (s *session) profileRuns(c *job) int {
 	switch {
 	case s.shim == "" || c.scenario == Nothing:
 		return 0
-	case c.scenario == Relink && s.options.Size == Quick:
-		return 1
-	case c.scenario == Relink:
+	case s.options.Size == Full && c.scenario == Relink:
 		return 3
-	case s.options.Size == Quick:
+	case s.options.Size == Full, c.scenario == Relink, c.scenario == CChanged:
+		return 1
+	}
+	return 0
+}
+
+// warmUps returns how many runs come before those that count. Where time is short, a cold build has none but the one that
+// fills the cache of its group.
+func (s *session) warmUps(c *job) int {
+	if c.scenario == Cold && s.options.Size != Full {
 		return 0
 	}
 	return 1

@@ -29,11 +29,14 @@ type Source struct {
 	LDFlags     []string // of every build
 	GUI         bool
 
-	real  bool // the project's own second program: only what its size allows
-	own   bool // written out by us: it may be copied to where a place wants it
-	goSrc string
-	cSrc  string // file to change for CChanged; "" when there is none
-	hasC  bool
+	real bool // the project's own second program: only what its size allows
+	own  bool // written out by us: it may be copied to where a place wants it
+	// Its C is compiled without optimization, where no scenario times that: it takes most of the time of a default run
+	// otherwise.
+	quickC bool
+	goSrc  string
+	cSrc   string // file to change for CChanged; "" when there is none
+	hasC   bool
 }
 
 //go:embed testdata/small testdata/sqlite testdata/race testdata/serve

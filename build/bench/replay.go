@@ -18,7 +18,7 @@ import (
 const Replay Scenario = "replay"
 
 // replayCost is what running the link line takes, relative to a relink.
-const replayCost = 0.5
+const replayCost = 0.3
 
 // A link is the C linker's command of one toolchain, with the objects that it links.
 type link struct {
@@ -31,7 +31,8 @@ type link struct {
 
 // replays tells whether the job's link line is run by itself.
 func (s *session) replays(c *job) bool {
-	return c.scenario == Relink && c.toolchain.cc != nil && c.toolchain.variant == variant{} && s.options.Size != Quick
+	return c.scenario == Relink && c.toolchain.cc != nil && c.toolchain.variant == variant{} && s.options.Size != Quick &&
+		(s.options.Size == Full || c.source == s.sources[len(s.sources)-1])
 }
 
 // replay measures the link lines of all toolchains, interleaved as builds are.

@@ -225,6 +225,9 @@ func (t *toolchain) goCommand(ctx context.Context, s *Source, dir string) (comma
 			// Its work would be done by a process that nobody waits for, and be in nobody's account.
 			external = append(external, "-Wl,--no-fork")
 		}
+		if s.quickC {
+			env = append(env, "CGO_CFLAGS=-g -O0")
+		}
 		if t.lto {
 			env = append(env, "CGO_CFLAGS=-g -O2 -flto", "CGO_CXXFLAGS=-g -O2 -flto", "CGO_LDFLAGS=-g -O2 -flto")
 			external = append(external, "-flto")
