@@ -196,7 +196,7 @@ func (c *court) strangers(w *workspace) ([]compat.Result, error) {
 		switch {
 		case err != nil:
 			return err
-		case rel == stageDir:
+		case rel == stageDir, d.IsDir() && isMap(w, rel):
 			return fs.SkipDir
 		case d.IsDir(), isRecord(rel), rel == ignoreFile, w.prev.Entry(rel) != nil:
 			return nil
@@ -206,6 +206,16 @@ func (c *court) strangers(w *workspace) ([]compat.Result, error) {
 		return nil
 	})
 	return results, err
+}
+
+// isMap reports whether a folder is that of the map of boundaries, which is
+// written into the dist folder and is no part of a release.
+func isMap(w *workspace, rel string) bool {
+	if rel != "boundaries" {
+		return false
+	}
+	_, err := w.root.Lstat(path.Join(rel, "boundaries.json"))
+	return err == nil
 }
 
 // verdict makes an error of the failures.
