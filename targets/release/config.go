@@ -117,6 +117,19 @@ func Load(dir string) (*Config, error) {
 	return parseConfig(data)
 }
 
+// Judging returns the part of hallmark.yaml that is about judges, for what is
+// judged outside of a release. Without the file it is empty.
+func Judging(o Options) (compat.Config, error) {
+	if !exists(filepath.Join(o.dir(), ConfigFile)) {
+		return compat.Config{}, nil
+	}
+	c, err := Load(o.dir())
+	if err != nil {
+		return compat.Config{}, err
+	}
+	return c.Judging, nil
+}
+
 func parseConfig(data []byte) (*Config, error) {
 	c := &Config{}
 	d := decodeStrict(data, c)

@@ -256,3 +256,22 @@ func TestTemplateJudges(t *testing.T) {
 		t.Errorf("%+v, %+v", j, a)
 	}
 }
+
+func TestJudging(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if c, err := Judging(Options{Dir: dir}); err != nil || len(c.Judges) != 0 {
+		t.Errorf("without a configuration: %+v, %v", c, err)
+	}
+	for text, ok := range map[string]bool{
+		"name: a\ntargets: [{platform: linux/amd64}]\njudges: [{name: mine, scheme: appended, command: [judge, \"{file}\"]}]\n": true,
+		"name: a\ntargets: [{platform: linux/amd64}]\njudges: [{name: mine, scheme: appended, command: [judge, \"{flie}\"]}]\n": false,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Judging(Options{Dir: dir}); (err == nil) != ok || ok != (len(c.Judges) == 1) {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+}
