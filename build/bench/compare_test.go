@@ -170,7 +170,7 @@ func TestPairClaims(t *testing.T) {
 		{"the same", builds(map[string]float64{"cold": 10}, wsl), builds(map[string]float64{"cold": 10}, windows), Refuted, ""},
 		{"some", builds(map[string]float64{"cold": 8.8, "relink": 2}, wsl), builds(map[string]float64{"cold": 10, "relink": 2}, windows), Depends, "relink"},
 		{"few runs", builds(map[string]float64{"cold": 8.8}, func(r *Result) { wsl(r); r.Series[0].Samples = r.Series[0].Samples[:3] }), builds(map[string]float64{"cold": 10}, windows), Undecided, "no interval"},
-		{"two of a kind", builds(map[string]float64{"cold": 8.8}, nil), builds(map[string]float64{"cold": 10}, nil), NotMeasurable, "which the claim is not about"},
+		{"two of a kind", builds(map[string]float64{"cold": 8.8}, nil), builds(map[string]float64{"cold": 10}, nil), NotMeasurable, "it is about other machines"},
 	} {
 		p := mustPair(t, c.a, c.b)
 		if len(p.Claims) == 0 || p.Claims[0].Verdict != c.verdict || !strings.Contains(p.Claims[0].Why, c.why) {

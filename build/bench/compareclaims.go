@@ -91,7 +91,7 @@ func (p *Pairing) claim(id, text string, this, that func(Machine) bool, rows []R
 	case turned:
 		thisName, thatName = thatName, thisName
 	case !this(a) || !that(b):
-		c.Why = fmt.Sprintf("A ran on %s and B on %s, which the claim is not about", machineKind(a), machineKind(b))
+		c.Why = fmt.Sprintf("it is about other machines than A (%s) and B (%s)", machineKind(a), machineKind(b))
 		return c
 	case len(rows) == 0:
 		c.Why = "no series of it is in both"

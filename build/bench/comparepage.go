@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // HTML draws the pairing as a page that needs nothing else: no network, no script.
@@ -39,46 +40,32 @@ func (p *Pairing) HTML() ([]byte, error) {
 	return v.render()
 }
 
-// drawUnit draws one unit of all pairs: two bars and a row of the table for each.
+// drawUnit draws one unit of all pairs: a chart for each program and scenario, which differ too much for one axis, and a
+// row of the table for each pair.
 func (p *Pairing) drawUnit(unit string, common Dimensions) (pageGroup, error) {
 	g := pageGroup{Title: capital(unitTitle(unit)), Common: common.words()}
-	rows := p.Of(unit)
-	f := figure{Caption: "Medians and 95 % intervals."}
-	var bars []bar
-	used := make([]bool, len(parts()))
-	for _, q := range p.pairs {
-		i := slices.IndexFunc(rows, func(r Row) bool { return slices.Equal(r.Dimensions, q.dimensions) })
-		if i < 0 {
-			continue
+	stacked := p.A.Kind == KindToolchains && unit == UnitWall
+	var scenarios []Dimensions
+	for _, r := range p.Of(unit) {
+		if s := r.scenario(); !slices.ContainsFunc(scenarios, func(d Dimensions) bool { return slices.Equal(d, s) }) {
+			scenarios = append(scenarios, s)
 		}
-		for _, side := range []struct {
-			letter  string
-			s       *Series
-			segment int
-		}{{"A", q.a, 1}, {"B", q.b, 3}} {
-			total := Summarize(side.s.Values(unit))
-			b := bar{Label: side.letter + "  " + rows[i].name(common), Value: formatSummary(unit, total), Segments: make([]float64, side.segment+1), Total: total}
-			b.Segments[side.segment] = total.Median
-			if p.A.Kind == KindToolchains && unit == UnitWall {
-				b.Segments = segments(side.s)
-				for n, v := range b.Segments {
-					used[n] = used[n] || v > 0
-				}
+	}
+	for _, s := range scenarios {
+		f := figure{Caption: strings.TrimPrefix(s.words()+": medians and 95 % intervals.", ": ")}
+		bars, used := p.unitBars(unit, s, append(slices.Clone(common), s...), stacked)
+		for n, part := range parts() {
+			if used[n] && stacked {
+				f.Legend = append(f.Legend, legend{n, part.title})
 			}
-			bars = append(bars, b)
 		}
-	}
-	for n, p := range parts() {
-		if used[n] {
-			f.Legend = append(f.Legend, legend{n, p.title})
+		if err := f.draw(bars, unit); err != nil {
+			return pageGroup{}, fmt.Errorf("drawing %s: %w", unit, err)
 		}
+		g.Figures = append(g.Figures, f)
 	}
-	if err := f.draw(bars, unit); err != nil {
-		return pageGroup{}, fmt.Errorf("drawing %s: %w", unit, err)
-	}
-	g.Figures = []figure{f}
 	g.Tables = []table{p.unitTable(unit, common)}
-	if p.A.Kind == KindToolchains && unit == UnitWall {
+	if stacked {
 		for _, ph := range parts() {
 			if t := p.unitTable(ph.phase.Unit(), common); len(t.Rows) > 0 {
 				t.Caption = capital(unitTitle(ph.phase.Unit()))
@@ -87,6 +74,44 @@ func (p *Pairing) drawUnit(unit string, common Dimensions) (pageGroup, error) {
 		}
 	}
 	return g, nil
+}
+
+// scenario returns the dimensions that say what was run, not by what.
+func (r Row) scenario() Dimensions {
+	return slices.DeleteFunc(slices.Clone(r.Dimensions), func(d Dimension) bool { return d.Key != "program" && d.Key != "scenario" })
+}
+
+// unitBars makes two bars of each pair in a scenario, by phase if stacked, and tells which segments can be seen.
+func (p *Pairing) unitBars(unit string, scenario, common Dimensions, stacked bool) (bars []bar, used []bool) {
+	used = make([]bool, len(parts()))
+	rows := p.Of(unit)
+	for _, q := range p.pairs {
+		i := slices.IndexFunc(rows, func(r Row) bool { return slices.Equal(r.Dimensions, q.dimensions) })
+		if i < 0 || !slices.Equal(rows[i].scenario(), scenario) {
+			continue
+		}
+		name := rows[i].name(common)
+		if slices.Equal(rows[i].scenario(), rows[i].Dimensions) {
+			name = "" // the caption has it all
+		}
+		for _, side := range []struct {
+			letter  string
+			s       *Series
+			segment int
+		}{{"A", q.a, 1}, {"B", q.b, 3}} {
+			total := Summarize(side.s.Values(unit))
+			b := bar{Label: side.letter + "  " + name, Value: formatSummary(unit, total), Segments: make([]float64, side.segment+1), Total: total}
+			b.Segments[side.segment] = total.Median
+			if stacked {
+				b.Segments = segments(side.s)
+				for n, v := range b.Segments {
+					used[n] = used[n] || v > visible*total.Median
+				}
+			}
+			bars = append(bars, b)
+		}
+	}
+	return bars, used
 }
 
 // unitTable has a row for each pair that has the unit.

@@ -103,10 +103,14 @@ func (r Row) name(common Dimensions) string {
 func (d Dimensions) words() string {
 	var s []string
 	for _, x := range d {
-		switch x.Value {
-		case "":
-		case "on", "off": // say nothing by themselves
+		switch {
+		case x.Value == "":
+		case x.Value == "on" || x.Value == "off": // say nothing by themselves
 			s = append(s, x.Key+" "+x.Value)
+		case x.Key == "compiler" && x.Value == "none":
+			s = append(s, "without C")
+		case x.Key == "linker" && x.Value == "go":
+			s = append(s, "Go linker")
 		default:
 			s = append(s, x.Value)
 		}
