@@ -88,8 +88,9 @@ func (s *screen) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-// window returns a picture of the screen when a window of exactly this title
-// is to be seen and holds more than one colour; nil when there is none yet.
+// window returns a picture of a window of exactly this title, and what is around
+// it, when it is to be seen and holds more than one colour; nil when there is none
+// yet.
 func (s *screen) window(ctx context.Context, title string) (image.Image, error) {
 	p := xdotool()
 	p.env = []string{"DISPLAY=" + s.display}
@@ -121,10 +122,12 @@ func (s *screen) window(ctx context.Context, title string) (image.Image, error) 
 	if err != nil {
 		return nil, err
 	}
-	if !drawn(picture, image.Rect(at[0], at[1], at[0]+at[2], at[1]+at[3])) {
+	place := image.Rect(at[0], at[1], at[0]+at[2], at[1]+at[3])
+	if !drawn(picture, place) {
 		return nil, nil
 	}
-	return picture, nil
+	const margin = 16
+	return picture.SubImage(place.Inset(-margin)), nil
 }
 
 // drawn says whether there is more than one colour in a part of a picture.

@@ -81,7 +81,7 @@ func (w wine) template() (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "1 %v\n", key)
+	fmt.Fprintf(h, "2 %v\n", key)
 	for _, name := range []string{"prng.c", "start.c", "wintrust.c"} {
 		text, err := sources.ReadFile("c/" + name)
 		if err != nil {
@@ -149,6 +149,9 @@ func (w wine) make(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "system.reg")); err != nil {
 		return fmt.Errorf("wineboot has made no registry: %w", err)
 	}
+	if err := drawTitles(filepath.Join(dir, "user.reg")); err != nil {
+		return err
+	}
 	if err := slim(dir); err != nil {
 		return err
 	}
@@ -160,6 +163,17 @@ func (w wine) make(ctx context.Context, dir string) error {
 		return err
 	}
 	return mingw().compile(ctx, "start.c", filepath.Join(system, "start-judged.exe"), "-municode")
+}
+
+// drawTitles has Wine draw the frames and titles of windows itself: no window
+// manager does on our screen.
+func drawTitles(registry string) error {
+	f, err := os.OpenFile(registry, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n[Software\\\\Wine\\\\X11 Driver] 0\n\"Managed\"=\"N\"\n")
+	return errors.Join(err, f.Close())
 }
 
 // wineserver is the process that those of one prefix have in common.
