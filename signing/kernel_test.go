@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,6 +112,20 @@ func TestKernel(t *testing.T) {
 	add("appended, unsigned", "appended", src, refuse, refuse)
 
 	judges := compat.KernelJudges()
+	// IMA once more, under the rules that an administrator gets. They are for all
+	// files of a machine, so it is another boot.
+	rules := trust
+	rules.IMAPolicyFile = writeFile(t, "ima-policy", []byte(Enforcement{Name: "test", IMA: true}.IMAPolicy()), 0o644)
+	ima := slices.IndexFunc(judges, func(j compat.Judge) bool { return j.Name == "linux-6.12-ima" })
+	good := beside(IMA{}, w, src)
+	for _, r := range compat.Run(t.Context(), judges[ima:ima+1], []compat.Case{
+		{File: good, Name: "good", Scheme: "ima"}, {File: twin(good, ".sig"), Name: "damaged", Scheme: "ima", Want: compat.Refuse},
+		{File: src, Name: "unsigned", Scheme: "ima", Want: compat.Refuse}, {File: beside(IMA{Verity: true}, w, src), Name: "version 3", Scheme: "ima", Want: compat.Refuse},
+	}, rules, 0) {
+		if r.Status == compat.Fail {
+			t.Errorf("under our rules, %s: %q, want %q: %s\n%s", r.Case, r.Got, r.Want, r.Reason, r.Output)
+		}
+	}
 	answered := map[string]bool{}
 	for _, r := range compat.Run(t.Context(), judges, cases, trust, 0) {
 		if r.Status == compat.Skip {

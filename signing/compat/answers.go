@@ -17,6 +17,7 @@ type job struct {
 	Certificates    [][]byte `json:"certificates"`
 	IMACertificates [][]byte `json:"imaCertificates"`
 	Policy          []byte   `json:"policy"`
+	IMAPolicy       []byte   `json:"imaPolicy"`
 	Cases           []caseOf `json:"cases"`
 }
 
@@ -187,7 +188,7 @@ func (a answerLine) cause() string {
 	for _, l := range a.Log {
 		for _, m := range []*regexp.Regexp{
 			regexp.MustCompile(`op=appraise_data cause="?([\w-]+)`),
-			regexp.MustCompile(`ipe_op=EXECUTE .* (rule="[^"]*")`),
+			regexp.MustCompile(`ipe_op=EXECUTE .*enforcing=1 .*(rule="[^"]*")`),
 			regexp.MustCompile(`(Loading of .* is rejected)`),
 		} {
 			if found := m.FindStringSubmatch(l); found != nil {

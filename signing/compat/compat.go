@@ -74,12 +74,13 @@ import (
 
 // Trust names the certificates under which a judge verifies.
 type Trust struct {
-	CAFile     string `json:"caFile,omitempty"`     // PEM, ends of the signers' chains; empty = the system's
-	TSAFile    string `json:"tsaFile,omitempty"`    // PEM, ends of the timestamp authorities' chains; empty = the system's
-	PGPFile    string `json:"pgpFile,omitempty"`    // armored OpenPGP keys of those who sign deb and rpm packages; empty = a package need not be signed
-	APKFile    string `json:"apkFile,omitempty"`    // PEM, public key of those who sign apk packages; empty = likewise
-	SignerFile string `json:"signerFile,omitempty"` // PEM, the signer's certificate and those above it, for signatures that hold none
-	PolicyFile string `json:"policyFile,omitempty"` // DER, an IPE policy as the content of a CMS by the same signer; empty = none, and IPE is not asked
+	CAFile        string `json:"caFile,omitempty"`        // PEM, ends of the signers' chains; empty = the system's
+	TSAFile       string `json:"tsaFile,omitempty"`       // PEM, ends of the timestamp authorities' chains; empty = the system's
+	PGPFile       string `json:"pgpFile,omitempty"`       // armored OpenPGP keys of those who sign deb and rpm packages; empty = a package need not be signed
+	APKFile       string `json:"apkFile,omitempty"`       // PEM, public key of those who sign apk packages; empty = likewise
+	SignerFile    string `json:"signerFile,omitempty"`    // PEM, the signer's certificate and those above it, for signatures that hold none
+	PolicyFile    string `json:"policyFile,omitempty"`    // DER, an IPE policy as the content of a CMS by the same signer; empty = none, and IPE is not asked
+	IMAPolicyFile string `json:"imaPolicyFile,omitempty"` // text, rules for IMA's appraisal; empty = each file must have a signature of its version
 }
 
 // check tells an unusable trust file from a signature that is not trusted:

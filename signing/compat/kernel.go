@@ -338,9 +338,15 @@ func newJob(trust Trust) (job, error) {
 			j.IMACertificates = append(j.IMACertificates, c.Raw)
 		}
 	}
-	if trust.PolicyFile != "" {
-		if j.Policy, err = os.ReadFile(trust.PolicyFile); err != nil {
-			return j, fmt.Errorf("reading the IPE policy: %w", err)
+	for _, p := range []struct {
+		file string
+		to   *[]byte
+	}{{trust.PolicyFile, &j.Policy}, {trust.IMAPolicyFile, &j.IMAPolicy}} {
+		if p.file == "" {
+			continue
+		}
+		if *p.to, err = os.ReadFile(p.file); err != nil {
+			return j, fmt.Errorf("reading a policy: %w", err)
 		}
 	}
 	return j, nil
@@ -415,7 +421,7 @@ func anchored(trust Trust) ([]*x509.Certificate, error) {
 // short one of other people's programs alone.
 func askAgain(judge, file string, trust Trust) string {
 	words := []string{"go", "run", "github.com/hallmark-build/hallmark/signing/compat/ask", "-judge", judge}
-	for _, t := range []struct{ flag, file string }{{"-ca", trust.CAFile}, {"-signer", trust.SignerFile}, {"-policy", trust.PolicyFile}} {
+	for _, t := range []struct{ flag, file string }{{"-ca", trust.CAFile}, {"-signer", trust.SignerFile}, {"-policy", trust.PolicyFile}, {"-ima-policy", trust.IMAPolicyFile}} {
 		if t.file != "" {
 			words = append(words, t.flag, t.file)
 		}

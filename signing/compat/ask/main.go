@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&trust.TSAFile, "tsa", "", "PEM `file` of certificates trusted for timestamps (default: the system's)")
 	flags.StringVar(&trust.SignerFile, "signer", "", "PEM `file` with the signer's certificate, for signatures without one")
 	flags.StringVar(&trust.PolicyFile, "policy", "", "signed IPE policy, DER `file`")
+	flags.StringVar(&trust.IMAPolicyFile, "ima-policy", "", "rules for IMA, text `file` (default: each file must be signed)")
 	flags.StringVar(&keep, "keep", "", "put a kernel's machine into the new `folder` and print the line that boots it, instead of asking")
 	if err := flags.Parse(args); err != nil {
 		return 2

@@ -77,7 +77,10 @@ func (g *guest) ima(cases []int) error {
 		before[i] = g.prepareIMA(i)
 	}
 	// The rules are written at once: the file takes one policy.
-	rules := fmt.Sprintf("appraise func=BPRM_CHECK fowner=%d digest_type=verity appraise_type=sigv3\nappraise func=BPRM_CHECK fowner=%d appraise_type=imasig\n", ownerV3, ownerV2)
+	rules := string(g.IMAPolicy)
+	if rules == "" {
+		rules = fmt.Sprintf("appraise func=BPRM_CHECK fowner=%d digest_type=verity appraise_type=sigv3\nappraise func=BPRM_CHECK fowner=%d appraise_type=imasig\n", ownerV3, ownerV2)
+	}
 	if err := os.WriteFile(imaPolicy, []byte(rules), 0); err != nil {
 		return fmt.Errorf("writing IMA's policy: %w", err)
 	}
@@ -155,6 +158,7 @@ func (g *guest) ipe(cases []int) error {
 	if err := os.WriteFile(ipeDir+"/enforce", []byte("1"), 0); err != nil {
 		return fmt.Errorf("enforcing the policy: %w", err)
 	}
+	defer os.WriteFile(ipeDir+"/enforce", []byte("0"), 0)
 	for _, i := range cases {
 		g.answer(i, enabled[i], run(g.file(i)))
 	}

@@ -39,6 +39,7 @@ type job struct {
 	Certificates    [][]byte `json:"certificates"`    // DER, for fs-verity's keyring
 	IMACertificates [][]byte `json:"imaCertificates"` // DER, for IMA's
 	Policy          []byte   `json:"policy"`          // a signed IPE policy
+	IMAPolicy       []byte   `json:"imaPolicy"`       // rules for IMA; empty: those of this program
 	Cases           []caseOf `json:"cases"`
 }
 
@@ -122,11 +123,12 @@ func (g *guest) run() error {
 		return err
 	}
 	g.say(line{Ready: string(release[:len(release)-1])})
-	// IPE comes last: its policy may deny what the others do.
+	// Last those whose policy may deny what the others do: IPE, which can be
+	// told to let things pass again, and IMA, which cannot.
 	for _, check := range []struct {
 		name string
 		run  func(cases []int) error
-	}{{"module", g.module}, {"ima", g.ima}, {"verity", g.verity}, {"ipe", g.ipe}} {
+	}{{"module", g.module}, {"verity", g.verity}, {"ipe", g.ipe}, {"ima", g.ima}} {
 		var cases []int
 		for i, c := range g.Cases {
 			if c.Check == check.name {
@@ -165,4 +167,7 @@ func (g *guest) answer(i int, steps ...step) {
 	g.say(line{Case: &i, Steps: steps, Log: log})
 }
 
-func isAudit(line string) bool { return strings.HasPrefix(line, "audit: ") }
+// isAudit knows a record of what was refused; IPE also tells what it would have.
+func isAudit(line string) bool {
+	return strings.HasPrefix(line, "audit: ") && !strings.Contains(line, " enforcing=0 ")
+}
