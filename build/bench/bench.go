@@ -46,6 +46,9 @@ type session struct {
 	changes   uint64
 	random    *rand.Rand
 	noted     map[string]bool
+	places    map[string]Place  // opened, by name
+	unusable  map[string]string // why a place could not be opened
+	closers   []func() error
 	deadline  time.Time // zero: none
 }
 
@@ -64,12 +67,12 @@ func Toolchains(ctx context.Context, o ToolchainOptions) (_ *Result, err error) 
 	if o.Seed == 0 {
 		o.Seed = rand.Uint64N(1 << 40)
 	}
-	s := &session{options: o, random: rand.New(rand.NewPCG(o.Seed, 1)), noted: map[string]bool{},
+	s := &session{options: o, random: rand.New(rand.NewPCG(o.Seed, 1)), noted: map[string]bool{}, places: map[string]Place{}, unusable: map[string]string{},
 		result: &Result{Format: FormatVersion, Kind: KindToolchains, Started: time.Now().UTC().Truncate(time.Second)}}
 	if s.root, err = os.MkdirTemp("", "hallmark-bench-"); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, removeAll(s.root)) }()
+	defer func() { err = errors.Join(err, s.closePlaces(), removeAll(s.root)) }()
 	begin := time.Now()
 	if err := s.open(ctx); err != nil {
 		return nil, err
@@ -151,6 +154,7 @@ func (s *session) open(ctx context.Context) error {
 	if len(s.options.Pin) > 0 {
 		s.result.Method.Pinned = strings.Trim(fmt.Sprint(s.options.Pin), "[]")
 	}
+	s.openPlaces(ctx)
 	toolchains, err := findToolchains(ctx, c, platforms)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ type Place struct {
 	Output  string `yaml:"output"`
 	Cache   string `yaml:"cache"`   // GOCACHE
 	Temp    string `yaml:"temp"`    // GOTMPDIR
-	Latency string `yaml:"latency"` // "100us": instead of a folder's own file system, one emulated by FUSE that adds as much to each call; linux only
+	Latency string `yaml:"latency"` // "100us": instead of in the folders named, on a FUSE mount that adds as much to each call; linux only
 }
 
 // A Scenario is what was done to the sources and the cache before the build that is timed.

@@ -42,6 +42,9 @@ func (s *session) measure(ctx context.Context) error {
 	if err := s.replay(ctx); err != nil {
 		return err
 	}
+	if err := s.parallel(ctx); err != nil {
+		return err
+	}
 	return s.more(ctx)
 }
 

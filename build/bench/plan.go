@@ -17,6 +17,11 @@ func (s *session) plan(ctx context.Context, toolchains []*toolchain) error {
 	v := s.options.varied()
 	newest := newestClangs(toolchains)
 	for _, t := range toolchains {
+		if why := s.unusable[t.place.Name]; why != "" && t.reason == "" {
+			t.reason = why
+		} else if p, ok := s.places[t.place.Name]; ok {
+			t.place = p
+		}
 		if t.reason != "" {
 			d := t.dimensions("any", "any", v)
 			if s.matches(d) {
@@ -35,7 +40,11 @@ func (s *session) plan(ctx context.Context, toolchains []*toolchain) error {
 			if t.reason != "" || t.cc != nil && !src.hasC {
 				continue
 			}
-			if err := s.planProgram(ctx, src, t, newest); err != nil {
+			at, err := s.sourceAt(src, t.place)
+			if err != nil {
+				return err
+			}
+			if err := s.planProgram(ctx, at, t, newest); err != nil {
 				return err
 			}
 		}
@@ -164,10 +173,10 @@ func (s *session) groupOf(src *Source, t *toolchain) *warmCache {
 	}
 	base, temp := filepath.Join(s.root, "caches"), filepath.Join(s.root, "tmp")
 	if t.place.Cache != "" {
-		base = filepath.Join(t.place.Cache, filepath.Base(s.root))
+		base = t.place.Cache
 	}
 	if t.place.Temp != "" {
-		temp = filepath.Join(t.place.Temp, filepath.Base(s.root))
+		temp = t.place.Temp
 	}
 	g := &warmCache{name: name, cache: filepath.Join(base, name), temp: temp}
 	s.groups = append(s.groups, g)

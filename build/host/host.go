@@ -93,6 +93,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "another judge of the digest in signed Windows files", Version: version},
 		Tool{Name: "openssl", Programs: []string{"openssl"}, Packages: []string{"openssl"}, Fedora: []string{"openssl"}, Arch: []string{"openssl"}, Brew: []string{"openssl"},
 			Purpose: "a second judge of signed Linux files", Version: []string{"version"}},
+		Tool{Name: "fusermount3", Programs: []string{"fusermount3"}, Packages: []string{"fuse3"}, Fedora: []string{"fuse3"}, Arch: []string{"fuse3"},
+			Purpose: "file systems of a set latency in benchToolchains, for a user who is not root", Version: version},
 		Tool{Name: "readelf", Programs: []string{"readelf"}, Packages: []string{"binutils"}, Fedora: []string{"binutils"}, Arch: []string{"binutils"}, Brew: []string{"binutils"},
 			Purpose: "tests look into Linux files with it", Version: version},
 		Tool{Name: "dpkg-deb", Programs: []string{"dpkg-deb"}, Packages: []string{"dpkg"}, Fedora: []string{"dpkg"}, Arch: []string{"dpkg"}, Brew: []string{"dpkg"},
