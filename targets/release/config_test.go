@@ -107,6 +107,10 @@ func TestConfigProblems(t *testing.T) {
 		{"server with a password", base + "timestamp: http://me:secret@a.example\n", []string{`a URL with a user or a password would be seen in the manifest`}},
 		{"server with half a password", base + "timestamp: http://me:secret/x@a.example\n", []string{`a URL with a user or a password would be seen in the manifest`}},
 		{"server is a mapping", base + "timestamp: {a: b}\n", []string{`hallmark.yaml:3: timestamp: want dev, a URL or a list of URLs, not keys and values`}},
+		{"mistyped key of the benchmark", base + "bench:\n  linker: [lld]\n", []string{`hallmark.yaml:4: unknown key "linker" in bench (did you mean "linkers"?)`}},
+		{"benchmark of another program", base + "bench:\n  program: other\n", []string{`hallmark.yaml:4: bench.program: "other" is none of the programs`}},
+		{"unknown linker", base + "bench:\n  runs: 3\n  linkers:\n    - lld\n    - link.exe\n", []string{
+			`hallmark.yaml:4: bench.runs: 3: fewer than 6 runs carry no interval`, `hallmark.yaml:7: bench.linkers[1]: "link.exe" is unknown; possible: bfd, gold, lld, mold`}},
 		{"unknown format", base + "packages: [zip, tgz]\n", []string{`hallmark.yaml:3: packages: unknown format "tgz"`}},
 		{"two in packages", base + "packages: [deb, tgz]\n", []string{`packages: unknown format "tgz"`, `maintainer: deb needs it`}},
 		{"unknown scheme", base + "sign:\n  elf: [elfsign]\n", []string{`hallmark.yaml:4: sign.elf: unknown scheme "elfsign"`}},
