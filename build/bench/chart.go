@@ -92,9 +92,8 @@ func drawBars(width int, bars []bar, unit string) (template.HTML, error) {
 		}
 		longest = max(longest, sum, b.Total.Hi)
 	}
-	if longest <= 0 {
-		longest = 1
-	}
+	// What no benchmark measures, but a file may hold, cannot be drawn to scale.
+	longest = min(max(longest, 1e-12), 1e18)
 	place := func(i int) float64 { return float64(len(bars) - 1 - i) }
 	lines := 1
 	for i, b := range bars {

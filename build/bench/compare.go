@@ -20,6 +20,7 @@ type Pairing struct {
 	Notes        []string // doubts
 	ByMachine    bool     // the machines differ
 	pairs        []pair
+	busy         string   // why wall-clock times cannot be compared; "" when they can
 	compared     []Differ // those of Differs that are dimensions: they do not keep series apart
 }
 
@@ -81,6 +82,7 @@ func Pair(nameA string, a *Result, nameB string, b *Result) (*Pairing, error) {
 		return nil, mismatch("they have no series in common; one has %s, the other %s", firstSeries(p.OnlyA), firstSeries(p.OnlyB))
 	}
 	adjust(p.Rows)
+	p.refuseBusy()
 	p.doubts()
 	p.Claims = p.claims()
 	return p, nil
@@ -305,11 +307,32 @@ func adjust(rows []Row) {
 	}
 }
 
+// refuseBusy calls no difference of wall-clock times when more than the processors can run was waiting for them before one
+// of the runs began: such times are about what else ran. CPU times and memory bear it.
+func (p *Pairing) refuseBusy() {
+	for _, side := range []struct {
+		name string
+		m    Machine
+	}{{"A", p.A.Machine}, {"B", p.B.Machine}} {
+		if cores := max(side.m.Cores, 1); side.m.LoadBefore > float64(cores) {
+			p.busy = fmt.Sprintf("the load average was %.1f on %d processors before %s: wall-clock times are about what else ran", side.m.LoadBefore, cores, side.name)
+		}
+	}
+	for i := range p.Rows {
+		if p.busy != "" && isWallClock(p.Rows[i].Unit) {
+			p.Rows[i].Real = false
+		}
+	}
+}
+
 // doubts fills in Notes.
 func (p *Pairing) doubts() {
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
 	if p.A.Started.Equal(p.B.Started) && !p.ByMachine {
 		note("both files are of the same run")
+	}
+	if p.busy != "" {
+		note("%s, so no difference of them is called; measure again on machines that are idle", p.busy)
 	}
 	few := 0
 	for _, r := range p.Rows {

@@ -154,6 +154,38 @@ func TestPairCorrected(t *testing.T) {
 	}
 }
 
+// On a machine that was busy, wall-clock times carry no difference, whatever their samples say; CPU times do.
+func TestPairBusy(t *testing.T) {
+	t.Parallel()
+	busy := func(load float64, factor float64) *Result {
+		r := builds(map[string]float64{"cold": 10 * factor}, func(r *Result) { r.Machine.LoadBefore = load; r.Machine.WSL = 2 })
+		for _, s := range r.Series[0].Samples {
+			s[UnitCPU], s[PhaseLink.Unit()] = s[UnitWall]/factor*1.5, s[UnitWall]/2
+		}
+		if factor > 1 {
+			for _, s := range r.Series[0].Samples {
+				s[UnitCPU] *= 1.2
+			}
+			r.Machine.OS, r.Machine.WSL = "windows", 0
+		}
+		return r
+	}
+	for _, load := range []float64{-1, 2, 2.5} {
+		p := mustPair(t, busy(0, 1), busy(load, 3))
+		for _, row := range p.Rows {
+			if want := row.Unit == UnitCPU || load <= 2; row.Real != want {
+				t.Errorf("load %v: %s: %s", load, row.Unit, row.Comparison)
+			}
+		}
+		if verdict := p.Claims[0].Verdict; (verdict == Undecided) != (load > 2) {
+			t.Errorf("load %v: %+v", load, p.Claims[0])
+		}
+		if noted := strings.Contains(strings.Join(p.Notes, "\n"), "measure again on machines that are idle"); noted != (load > 2) {
+			t.Errorf("load %v: notes %q", load, p.Notes)
+		}
+	}
+}
+
 func TestPairClaims(t *testing.T) {
 	t.Parallel()
 	wsl := func(r *Result) { r.Machine.WSL = 2 }

@@ -96,6 +96,9 @@ func (p *Pairing) claim(id, text string, this, that func(Machine) bool, rows []R
 	case len(rows) == 0:
 		c.Why = "no series of it is in both"
 		return c
+	case p.busy != "" && rows[0].Unit != UnitPeak && rows[0].Unit != UnitRaces:
+		c.Verdict, c.Why = Undecided, p.busy
+		return c
 	}
 	var holds, not, open []string
 	for _, r := range rows {

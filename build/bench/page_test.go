@@ -239,3 +239,37 @@ func TestPageInBrowser(t *testing.T) {
 		t.Errorf("%+v, requests %q", look, requests)
 	}
 }
+
+// Whatever can be read can be drawn, and compared with itself.
+func FuzzPage(f *testing.F) {
+	for _, r := range []*Result{sampleResult(), {Kind: KindServe, Series: []Series{{Status: Measured, Samples: []Sample{{UnitRequests: 1e308, UnitP99: 5e-324, "x": -1}}}}}} {
+		data, err := r.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := Decode("f", data)
+		if err != nil {
+			return
+		}
+		html, err := r.HTML()
+		if err != nil || !bytes.HasSuffix(html, []byte("</html>\n")) {
+			t.Fatalf("%v, %d bytes", err, len(html))
+		}
+		r.Text()
+		p, err := Pair("a", r, "b", r)
+		if err != nil {
+			return
+		}
+		for _, row := range p.Rows {
+			if row.Real {
+				t.Errorf("%s %s differs from itself: %s", row.Dimensions, row.Unit, row.Comparison)
+			}
+		}
+		if _, err := p.HTML(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -51,6 +51,9 @@ func measure(cmd *exec.Cmd, pinned []int) (usage, error) {
 		uintptr(unsafe.Pointer(&a)), uint32(unsafe.Sizeof(a)), nil); e == nil {
 		u.cpu = float64(a.TotalUserTime+a.TotalKernelTime) / 1e7
 	}
+	if s := cmd.ProcessState; u.cpu == 0 && s != nil { // Wine does not count for jobs
+		u.cpu = s.UserTime().Seconds() + s.SystemTime().Seconds()
+	}
 	var x windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
 	if e := windows.QueryInformationJobObject(job, windows.JobObjectExtendedLimitInformation,
 		uintptr(unsafe.Pointer(&x)), uint32(unsafe.Sizeof(x)), nil); e == nil {

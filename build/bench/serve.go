@@ -166,7 +166,9 @@ func serveOnce(ctx context.Context, binary string, h handler, l load, length tim
 	if good == 0 {
 		return nil, fmt.Errorf("none of %d requests was answered: %s", len(hits), firstError(hits))
 	}
-	sample[UnitCPU] = u.cpu / float64(said.Answered)
+	if u.cpu > 0 {
+		sample[UnitCPU] = u.cpu / float64(said.Answered)
+	}
 	sample.addPeak(said.Peak, u, false)
 	return sample, nil
 }

@@ -10,6 +10,11 @@ import (
 // isSeconds tells whether a unit's values are seconds.
 func isSeconds(unit string) bool { return unit == "sec/op" || strings.HasSuffix(unit, "-sec/op") }
 
+// isWallClock tells whether a unit depends on what else the machine does.
+func isWallClock(unit string) bool {
+	return unit == UnitRequests || unit == UnitAnswered || isSeconds(unit) && !strings.HasSuffix(unit, "cpu-sec/op")
+}
+
 // isBytes tells whether a unit's values are bytes.
 func isBytes(unit string) bool {
 	return unit == "B" || unit == "B/op" || strings.HasSuffix(unit, "-B")
