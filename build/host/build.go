@@ -20,8 +20,8 @@ func (s system) toolDir(t Tool) string {
 }
 
 // BuildTools builds those of Tools that are Go programs and are missing, at the
-// versions that they are pinned to. It takes minutes and is for tests: a release
-// does without, and says what could not be asked.
+// versions that they are pinned to, as Setup does at its end; here a failure is an
+// error. It takes minutes the first time.
 func BuildTools(ctx context.Context, out io.Writer) error {
 	s := here()
 	return s.build(ctx, out, toolsFor(s.goarch))

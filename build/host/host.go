@@ -28,7 +28,7 @@ type Tool struct {
 	Fedora   []string // packages of Fedora
 	Arch     []string // packages of Arch Linux
 	Brew     []string // formulas of Homebrew
-	Module   string   // PATH@VERSION of a Go program that no distribution packages: BuildTools builds it
+	Module   string   // PATH@VERSION of a Go program that no distribution packages: Setup builds it
 	Kernel   string   // series of a Linux kernel, "6.1", that Packages lead to: Setup fetches it without installing it
 	Take     string   // a file of Packages that suffices, relative to /: Setup takes it from the package without installing that
 	Purpose  string   // what lacks without it

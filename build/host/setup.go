@@ -27,8 +27,8 @@ func (e *AptError) Error() string {
 func (e *AptError) Unwrap() error { return e.Err }
 
 // Setup installs what is missing of Tools with apt, on Debian, Ubuntu and their relatives, WSL included; by sudo when
-// not root. Elsewhere it prints what to install. Kernels it fetches into the user's cache folder. When nothing is
-// missing it runs no program.
+// not root. Elsewhere it prints what to install. Kernels, single files of packages, and Go programs that it builds, it
+// puts into the user's cache folder. When nothing is missing it runs no program.
 //
 // The error is an *AptError when apt fails, a *MissingError when a required tool is still missing after all; a package
 // that this distribution does not have is printed with what lacks without it, and is no error.
@@ -41,7 +41,15 @@ func Setup(ctx context.Context, out io.Writer) error {
 	if err := s.takeFiles(ctx, out, tools); err != nil {
 		return err
 	}
-	return s.fetchKernels(ctx, out, tools)
+	if err := s.fetchKernels(ctx, out, tools); err != nil {
+		return err
+	}
+	// Last, because it takes longest, and no failure: where no Go module can be
+	// fetched, everything else is here now.
+	if err := s.build(ctx, out, tools); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(out, "setup: not all judges are built: %v\n", err)
+	}
+	return ctx.Err()
 }
 
 // wait sleeps, unless ctx ends.

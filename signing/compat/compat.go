@@ -68,6 +68,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -274,7 +275,10 @@ type Question struct {
 
 // Judges returns the judges of this package, in a fixed order.
 func Judges() []Judge {
-	judges := append(osslsigncodes(), sbverify(), relic(), saferwall(), chktrust(), wintrust(), pesign(), hashToEFI())
+	judges := append(osslsigncodes(), sbverify(), relic(), saferwall(), chktrust(), pesign(), hashToEFI())
+	if runtime.GOARCH == "amd64" { // its program is for x86-64, and Wine emulates no processor
+		judges = append(judges, wintrust())
+	}
 	return append(judges, opensslCMS(), sha256sum(), opensslP7S(), opensslVerity(), evmctl(), cosign(),
 		modinfo(), dpkgDeb(), debsigVerify(), rpmkeys(), opensslAPK())
 }

@@ -22,7 +22,7 @@ const (
 // relic judges Authenticode signatures by relic's own command line.
 func relic() Judge {
 	p := program{
-		name: "relic", pkg: "none: `mage test` builds it", built: "relic@" + relicVersion,
+		name: "relic", pkg: "none: `mage setup` builds it", built: "relic@" + relicVersion,
 		version: []string{"--version"}, match: regexp.MustCompile(`(?m)^relic version v?(\d\S*)`),
 	}
 	args := func(file string, trust Trust) []string {
@@ -89,7 +89,7 @@ func (p program) readRelic(a answer, file string) error {
 // saferwall judges Authenticode signatures by the program of the module
 // github.com/saferwall/pe, a parser made for the analysis of malware.
 func saferwall() Judge {
-	p := program{name: "pedumper", pkg: "none: `mage test` builds it", built: "pedumper@" + saferwallVersion}
+	p := program{name: "pedumper", pkg: "none: `mage setup` builds it", built: "pedumper@" + saferwallVersion}
 	args := func(file string) []string { return []string{"dump", "-cert", argument(file)} }
 	// It trusts the system's roots alone, and those of Go are where these say.
 	env := func(trust Trust) []string {

@@ -2,8 +2,12 @@ package compat
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -169,6 +173,21 @@ func FuzzReadPESignature(f *testing.F) {
 	copy(header[0x40+24+144:], []byte{0x00, 0x01, 0, 0, 0x40, 0, 0, 0})
 	f.Add(append(bytes.Clone(header), 0x40, 0, 0, 0, 0, 2, 2, 0, 0x30, 0x80))
 	f.Add(header)
+	// A real one, of a file whose certificate table is at its end.
+	if dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/saferwall/pe").Output(); err == nil {
+		data, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "test", "putty.exe"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		entry := int(binary.LittleEndian.Uint32(data[0x3c:])) + 24 + 144
+		table := data[binary.LittleEndian.Uint32(data[entry:]):]
+		real := append(bytes.Clone(header), table...)
+		binary.LittleEndian.PutUint32(real[0x40+24+144+4:], uint32(len(table)))
+		if s, err := readPESignature(bytes.NewReader(real)); err != nil || !s.rsa || s.hash == "" {
+			f.Fatalf("%+v, %v", s, err)
+		}
+		f.Add(real)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := readPESignature(bytes.NewReader(data))
 		signed, hexErr := hex.DecodeString(s.digest)
@@ -176,4 +195,46 @@ func FuzzReadPESignature(f *testing.F) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// Several programs of one name are several judges; the same one by two ways is
+// one.
+func TestOsslsigncodes(t *testing.T) {
+	need(t, "osslsigncode", "osslsigncode")
+	first, second := t.TempDir(), t.TempDir()
+	real := must(exec.LookPath("osslsigncode"))(t)
+	if err := os.Symlink(real, filepath.Join(first, "osslsigncode")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(second, "osslsigncode"), []byte("#!/bin/sh\necho osslsigncode 9.9, using:\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path []string
+		want string
+	}{
+		{[]string{filepath.Dir(real)}, "osslsigncode=" + real},
+		{[]string{first, filepath.Dir(real)}, "osslsigncode=" + filepath.Join(first, "osslsigncode")},
+		{[]string{filepath.Dir(real), second, "relative", ""}, "osslsigncode=" + real + " osslsigncode-2=" + filepath.Join(second, "osslsigncode")},
+		{[]string{second, first}, "osslsigncode=" + filepath.Join(second, "osslsigncode") + " osslsigncode-2=" + filepath.Join(first, "osslsigncode")},
+		{[]string{t.TempDir()}, "osslsigncode="},
+	} {
+		t.Setenv("PATH", strings.Join(c.path, ":"))
+		var got []string
+		for _, j := range osslsigncodes() {
+			key, _ := j.FindKey()
+			got = append(got, j.Name+"="+key.Path)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%q: %q, want %q", c.path, got, c.want)
+		}
+	}
+	t.Setenv("PATH", first+":"+second)
+	judges := osslsigncodes()
+	if version, err := judges[1].Find(t.Context()); err != nil || version != "9.9" {
+		t.Errorf("%q, %v", version, err)
+	}
+	if line := judges[1].Command("a.exe", Trust{}); !strings.HasPrefix(line, filepath.Join(second, "osslsigncode")+" verify ") {
+		t.Errorf("%q", line)
+	}
 }

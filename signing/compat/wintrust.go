@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -23,12 +22,7 @@ func wintrust() Judge {
 		Name: "wintrust", Scheme: Authenticode,
 		Limits: "It is Wine's WinVerifyTrust, not Windows'. It checks the digest and the signature of the first signature, and that the signed attributes are in DER order. " +
 			"It is no judge of trust: it accepts any root, usage and date. RSA only; page hashes, timestamps, nested signatures and the PE checksum are not looked at.",
-		FindKey: func() (Key, error) {
-			if runtime.GOARCH != "amd64" {
-				return Key{}, &LimitError{Judge: "wintrust", Limit: "its program is for x86-64, and Wine emulates no processor"}
-			}
-			return w.key()
-		},
+		FindKey: w.key,
 		Find: func(ctx context.Context) (string, error) {
 			// What is slow the first time is done here, apart from the judging.
 			if _, err := w.prepare(ctx); err != nil {

@@ -400,10 +400,13 @@ func judgesReady(c *Config, targets []build.Target, judges []compat.Judge) error
 	for _, d := range slices.Concat(c.Sign.BesideFiles(), c.Sign.BesideSums()) {
 		schemes[d.Name()] = true
 	}
+	for _, format := range c.Shipping.Packages {
+		schemes[format] = true // those of packages are named as they are
+	}
 	var errs []error
 	for _, j := range judges {
 		user := j.Definition != nil
-		if j.FindKey == nil || !schemes[j.Scheme] && !(user && !slices.Contains(compat.Schemes(), j.Scheme)) {
+		if j.FindKey == nil || j.Fits != nil || !schemes[j.Scheme] && !(user && !slices.Contains(compat.Schemes(), j.Scheme)) {
 			continue
 		}
 		if _, err := j.FindKey(); err != nil && user {
