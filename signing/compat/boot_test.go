@@ -127,7 +127,7 @@ func TestMachineFails(t *testing.T) {
 			trust := Trust{CAFile: newWorld(t).path("root.pem")}
 			limit := time.Minute
 			if test.name == "hangs" {
-				limit = 10 * time.Second // in which a disk is made, too
+				limit = 3 * time.Second
 			}
 			batch := &Batch{Limit: limit, Verify: m.verify}
 			judges := []Judge{{Name: questions[0].Judge, Scheme: "a", Batch: batch}, {Name: questions[1].Judge, Scheme: "b", Batch: batch}}

@@ -162,6 +162,12 @@ func evmctl() Judge {
 			if len(certs) == 0 {
 				return &LimitError{Judge: p.name, Limit: "it must be given the signer's certificate, and there is none"}
 			}
+			// Of several signers it is given the one whose key the signature names.
+			if i := slices.IndexFunc(certs, func(c *x509.Certificate) bool {
+				return len(signature) >= 7 && bytes.HasSuffix(c.SubjectKeyId, signature[3:7])
+			}); i > 0 {
+				certs[0] = certs[i]
+			}
 			if id := keyID(certs[0]); !bytes.HasSuffix(certs[0].SubjectKeyId, id[len(id)-4:]) {
 				return &LimitError{Judge: p.name, Limit: "it finds a certificate by the SHA-1 of its key, and this one's subject key identifier is another"}
 			}
