@@ -22,7 +22,12 @@ func Boundaries(ctx context.Context,
 	// what cannot be judged on this machine is a failure; so is it with HALLMARK_STRICT
 	strict *bool,
 ) error {
-	_, err := boundaries.Run(ctx, boundaries.Options{
+	judging, err := release.Judging(release.Options{})
+	if err != nil {
+		return release.Exit(err)
+	}
+	_, err = boundaries.Run(ctx, boundaries.Options{
+		Judging: judging,
 		Filter: text(filter), Fresh: fresh != nil && *fresh, Out: text(out), Log: os.Stderr,
 		Strict: strict != nil && *strict || os.Getenv("HALLMARK_STRICT") != "",
 	})

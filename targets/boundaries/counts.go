@@ -36,6 +36,10 @@ func (r *run) conclude(ctx context.Context, cells []*cell, js []compat.Judge) (*
 			fail.Faults = append(fail.Faults, rule.String())
 		}
 	}
+	m.Notes = append(m.Notes, m.allow(r.Judging.Allowed, time.Now())...)
+	if before, err := Read(r.Out); err == nil {
+		m.Notes = append(m.Notes, upgrades(before.Judges, m.Judges)...)
+	}
 	for _, c := range m.Cells {
 		switch c.Status {
 		case compat.Fail:

@@ -31,6 +31,9 @@ type Options struct {
 	Work   string    // folder of the files; empty: hallmark/boundaries in the user's cache folder
 	Log    io.Writer // progress and summary
 
+	Judging compat.Config // judges of the user's, of schemes, and what is allowed; of both hallmark.yaml has those of the module
+	Dir     string        // that the user's judges run in; empty: the current folder
+
 	judges func() []compat.Judge // nil: those of the machine; for tests
 }
 
@@ -189,6 +192,7 @@ func (r *run) hear(ctx context.Context, cases []*fileCase) ([]*cell, []compat.Ju
 	if r.judges != nil {
 		all = r.judges()
 	}
+	all = append(all, r.Judging.UserJudges(r.Dir)...)
 	js := slices.DeleteFunc(all, func(j compat.Judge) bool { return !r.filter.wantsJudge(j.Name) })
 	var cells []*cell
 	heard := map[string]*cell{} // by inputs: the same question is asked once
@@ -328,6 +332,9 @@ func (r *run) inputs(x *cell) (string, error) {
 	if x.judge.FindKey != nil {
 		k, err := x.judge.FindKey()
 		fmt.Fprintf(h, "%s %v\n", k, err)
+	}
+	if x.judge.Definition != nil {
+		fmt.Fprintf(h, "%q\n", x.judge.Definition())
 	}
 	fmt.Fprintf(h, "%s %s\n", x.c.Fingerprint, x.c.Place)
 	for _, file := range []string{x.c.Trust.CAFile, x.c.Trust.TSAFile, x.c.Trust.SignerFile, x.c.Trust.PolicyFile} {
