@@ -29,7 +29,8 @@
 //     failure whatever was expected, and never a refusal: a judge that crashes
 //     on every file would otherwise pass every test of tampering.
 //
-// A program that is not installed ([MissingError]) is a [Skip] with its reason,
+// A program that is not installed ([MissingError]), or a kernel that does not boot
+// ([BootError]), is a [Skip] with its reason,
 // and so is one that is known not to read this kind of signature
 // ([LimitError]), unless that is what was expected of it ([Cannot]).
 //
