@@ -89,8 +89,13 @@ func Doctor(ctx context.Context) error {
 }
 
 // Setup installs the tools that the stages and tests use, on Debian and Ubuntu.
-func Setup(ctx context.Context) error {
-	return release.Exit(host.Setup(ctx, os.Stdout))
+//
+// All of them are some 600 MB to fetch, and several are compiled.
+func Setup(ctx context.Context,
+	// compilers and the judges that are small: enough for a release that is not strict
+	lean *bool,
+) error {
+	return release.Exit(host.Setup(ctx, os.Stdout, isSet(lean)))
 }
 
 // Test vets and tests all packages of the module; a skipped test is a failure.

@@ -32,6 +32,7 @@ type Tool struct {
 	Kernel   string   // series of a Linux kernel, "6.1", that Packages lead to: Setup fetches it without installing it
 	Take     string   // a file of Packages that suffices, relative to /: Setup takes it from the package without installing that
 	Purpose  string   // what lacks without it
+	Lab      bool     // for the map of boundaries, for judges that are dear to fetch, and for this project's tests; a lean setup leaves it away
 	Required bool     // nothing works without it; the stages do without any other, and say what they could not do
 	Version  []string // arguments that print the version; nil: it has none
 }
@@ -70,7 +71,7 @@ func toolsFor(goarch string) []Tool {
 	}
 	tools = append(tools, crossGCC(goarch)...)
 	if goarch != "arm64" {
-		tools = append(tools, Tool{Name: "qemu-aarch64", Programs: []string{"qemu-aarch64"}, Packages: []string{"qemu-user"}, Fedora: []string{"qemu-user"}, Arch: []string{"qemu-user"},
+		tools = append(tools, Tool{Name: "qemu-aarch64", Lab: true, Programs: []string{"qemu-aarch64"}, Packages: []string{"qemu-user"}, Fedora: []string{"qemu-user"}, Arch: []string{"qemu-user"},
 			Purpose: "signed Linux programs for arm64 are run to see that they still do", Version: version})
 	}
 	return append(tools,
@@ -78,14 +79,14 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "a second judge of signed Windows files, with trust and timestamp", Version: version},
 		Tool{Name: "sbverify", Programs: []string{"sbverify"}, Packages: []string{"sbsigntool"}, Fedora: []string{"sbsigntools"}, Arch: []string{"sbsigntools"},
 			Purpose: "a third judge of signed Windows files", Version: version},
-		Tool{Name: "relic", Programs: []string{"relic"}, Module: "github.com/sassoftware/relic/v7@v7.6.2",
+		Tool{Name: "relic", Lab: true, Programs: []string{"relic"}, Module: "github.com/sassoftware/relic/v7@v7.6.2",
 			Purpose: "a judge of signed Windows files, with page hashes, trust and timestamp", Version: version},
-		Tool{Name: "pedumper", Programs: []string{"pedumper"}, Module: "github.com/saferwall/pe/cmd@v1.6.5",
+		Tool{Name: "pedumper", Lab: true, Programs: []string{"pedumper"}, Module: "github.com/saferwall/pe/cmd@v1.6.5",
 			Purpose: "a judge of signed Windows files that wants strict DER", Version: []string{"version"}},
-		Tool{Name: "mono", Programs: []string{"mono"}, Packages: []string{"mono-runtime", "libmono-security4.0-cil"}, Fedora: []string{"mono-core"}, Arch: []string{"mono"}, Brew: []string{"mono"},
+		Tool{Name: "mono", Lab: true, Programs: []string{"mono"}, Packages: []string{"mono-runtime", "libmono-security4.0-cil"}, Fedora: []string{"mono-core"}, Arch: []string{"mono"}, Brew: []string{"mono"},
 			Purpose: "runs chktrust", Version: version},
 		// mono-devel depends on two hundred packages, and all of them are for other programs.
-		Tool{Name: "chktrust", Programs: []string{"usr/lib/mono/4.5/chktrust.exe"}, Packages: []string{"mono-devel"}, Take: "usr/lib/mono/4.5/chktrust.exe", Fedora: []string{"mono-devel"}, Arch: []string{"mono"}, Brew: []string{"mono"},
+		Tool{Name: "chktrust", Lab: true, Programs: []string{"usr/lib/mono/4.5/chktrust.exe"}, Packages: []string{"mono-devel"}, Take: "usr/lib/mono/4.5/chktrust.exe", Fedora: []string{"mono-devel"}, Arch: []string{"mono"}, Brew: []string{"mono"},
 			Purpose: "a judge of signed Windows files, in C#"},
 		Tool{Name: "pesign", Programs: []string{"pesign"}, Packages: []string{"pesign"}, Fedora: []string{"pesign"},
 			Purpose: "a judge of the digest in signed Windows files"},
@@ -93,7 +94,7 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "another judge of the digest in signed Windows files", Version: version},
 		Tool{Name: "openssl", Programs: []string{"openssl"}, Packages: []string{"openssl"}, Fedora: []string{"openssl"}, Arch: []string{"openssl"}, Brew: []string{"openssl"},
 			Purpose: "a second judge of signed Linux files", Version: []string{"version"}},
-		Tool{Name: "fusermount3", Programs: []string{"fusermount3"}, Packages: []string{"fuse3"}, Fedora: []string{"fuse3"}, Arch: []string{"fuse3"},
+		Tool{Name: "fusermount3", Lab: true, Programs: []string{"fusermount3"}, Packages: []string{"fuse3"}, Fedora: []string{"fuse3"}, Arch: []string{"fuse3"},
 			Purpose: "file systems of a set latency in benchToolchains, for a user who is not root", Version: version},
 		Tool{Name: "readelf", Programs: []string{"readelf"}, Packages: []string{"binutils"}, Fedora: []string{"binutils"}, Arch: []string{"binutils"}, Brew: []string{"binutils"},
 			Purpose: "tests look into Linux files with it", Version: version},
@@ -119,37 +120,37 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "the fs-verity makers' own signer, with which tests compare byte by byte", Version: version},
 		Tool{Name: "evmctl", Programs: []string{"evmctl"}, Packages: []string{"ima-evm-utils"}, Fedora: []string{"ima-evm-utils"},
 			Purpose: "a second judge of IMA signatures", Version: version},
-		Tool{Name: "lz4", Programs: []string{"lz4"}, Packages: []string{"lz4"}, Fedora: []string{"lz4"}, Arch: []string{"lz4"}, Brew: []string{"lz4"},
+		Tool{Name: "lz4", Lab: true, Programs: []string{"lz4"}, Packages: []string{"lz4"}, Fedora: []string{"lz4"}, Arch: []string{"lz4"}, Brew: []string{"lz4"},
 			Purpose: "tests unpack the Linux kernel of Debian 12 with it", Version: version},
-		Tool{Name: "cosign", Programs: []string{"cosign"}, Module: "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2", Arch: []string{"cosign"}, Brew: []string{"cosign"},
+		Tool{Name: "cosign", Lab: true, Programs: []string{"cosign"}, Module: "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2", Arch: []string{"cosign"}, Brew: []string{"cosign"},
 			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
-		Tool{Name: "softhsm2-util", Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
+		Tool{Name: "softhsm2-util", Lab: true, Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
 			Purpose: "a token without hardware, with which tests sign", Version: version},
-		Tool{Name: "dlv", Programs: []string{"dlv"}, Module: "github.com/go-delve/delve/cmd/dlv@v1.27.2", Fedora: []string{"delve"}, Arch: []string{"delve"}, Brew: []string{"delve"},
+		Tool{Name: "dlv", Lab: true, Programs: []string{"dlv"}, Module: "github.com/go-delve/delve/cmd/dlv@v1.27.2", Fedora: []string{"delve"}, Arch: []string{"delve"}, Brew: []string{"delve"},
 			Purpose: "signed programs are debugged to see that they still can be", Version: []string{"version"}},
-		Tool{Name: "wine64", Programs: []string{"wine64", "usr/lib/wine/wine64", "wine"}, Packages: []string{"wine64"}, Fedora: []string{"wine-core"}, Arch: []string{"wine"},
+		Tool{Name: "wine64", Lab: true, Programs: []string{"wine64", "usr/lib/wine/wine64", "wine"}, Packages: []string{"wine64"}, Fedora: []string{"wine-core"}, Arch: []string{"wine"},
 			Purpose: "signed Windows programs are run to see that they still do (100 MB)", Version: version},
-		Tool{Name: "Xvfb", Programs: []string{"Xvfb"}, Packages: []string{"xvfb"}, Fedora: []string{"xorg-x11-server-Xvfb"}, Arch: []string{"xorg-server-xvfb"},
+		Tool{Name: "Xvfb", Lab: true, Programs: []string{"Xvfb"}, Packages: []string{"xvfb"}, Fedora: []string{"xorg-x11-server-Xvfb"}, Arch: []string{"xorg-server-xvfb"},
 			Purpose: "the screen for Windows programs that open windows"},
-		Tool{Name: "xdotool", Programs: []string{"xdotool"}, Packages: []string{"xdotool"}, Fedora: []string{"xdotool"}, Arch: []string{"xdotool"},
+		Tool{Name: "xdotool", Lab: true, Programs: []string{"xdotool"}, Packages: []string{"xdotool"}, Fedora: []string{"xdotool"}, Arch: []string{"xdotool"},
 			Purpose: "finding those windows"},
-		Tool{Name: "sign-file", Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
+		Tool{Name: "sign-file", Lab: true, Programs: []string{"usr/lib/linux-kbuild-*/scripts/sign-file", "usr/src/linux-headers-*/scripts/sign-file"},
 			Packages: []string{"linux-kbuild-6.1"}, Fallback: []string{"linux-headers-generic"}, Fedora: []string{"kernel-devel"}, Arch: []string{"linux-headers"},
 			Purpose: "the kernel's own signer, with which tests compare byte by byte"},
-		Tool{Name: "chromium", Programs: []string{"chromium-headless-shell", "chromium", "google-chrome", "chromium-browser"},
+		Tool{Name: "chromium", Lab: true, Programs: []string{"chromium-headless-shell", "chromium", "google-chrome", "chromium-browser"},
 			Packages: []string{"chromium-headless-shell"}, Fallback: []string{"chromium"}, Fedora: []string{"chromium-headless"}, Arch: []string{"chromium"},
 			Purpose: "tests look at the HTML reports with it", Version: version},
-		Tool{Name: "qemu-system-x86_64", Programs: []string{"qemu-system-x86_64"}, Packages: []string{"qemu-system-x86"}, Fedora: []string{"qemu-system-x86-core"}, Arch: []string{"qemu-system-x86"}, Brew: []string{"qemu"},
+		Tool{Name: "qemu-system-x86_64", Lab: true, Programs: []string{"qemu-system-x86_64"}, Packages: []string{"qemu-system-x86"}, Fedora: []string{"qemu-system-x86-core"}, Arch: []string{"qemu-system-x86"}, Brew: []string{"qemu"},
 			Purpose: "boots Linux kernels as judges of signed Linux files", Version: version},
-		Tool{Name: "ovmf", Programs: []string{"usr/share/OVMF/OVMF_CODE*.fd", "usr/share/edk2/*/OVMF_CODE*.fd"}, Packages: []string{"ovmf"}, Fedora: []string{"edk2-ovmf"}, Arch: []string{"edk2-ovmf"},
+		Tool{Name: "ovmf", Lab: true, Programs: []string{"usr/share/OVMF/OVMF_CODE*.fd", "usr/share/edk2/*/OVMF_CODE*.fd"}, Packages: []string{"ovmf"}, Fedora: []string{"edk2-ovmf"}, Arch: []string{"edk2-ovmf"},
 			Purpose: "firmware that gives those kernels certificates to trust"},
-		Tool{Name: "mkfs.ext4", Programs: []string{"mkfs.ext4", "usr/sbin/mkfs.ext4", "sbin/mkfs.ext4"}, Packages: []string{"e2fsprogs"}, Fedora: []string{"e2fsprogs"}, Arch: []string{"e2fsprogs"}, Brew: []string{"e2fsprogs"},
+		Tool{Name: "mkfs.ext4", Lab: true, Programs: []string{"mkfs.ext4", "usr/sbin/mkfs.ext4", "sbin/mkfs.ext4"}, Packages: []string{"e2fsprogs"}, Fedora: []string{"e2fsprogs"}, Arch: []string{"e2fsprogs"}, Brew: []string{"e2fsprogs"},
 			Purpose: "disks with the files that those kernels judge", Version: []string{"-V"}},
-		Tool{Name: "debian-archive-keyring", Programs: []string{debianKeys}, Packages: []string{"debian-archive-keyring"}, Fedora: []string{"debian-keyring"}, Arch: []string{"debian-archive-keyring"},
+		Tool{Name: "debian-archive-keyring", Lab: true, Programs: []string{debianKeys}, Packages: []string{"debian-archive-keyring"}, Fedora: []string{"debian-keyring"}, Arch: []string{"debian-archive-keyring"},
 			Purpose: "the keys by which those kernels are known to be Debian's"},
-		Tool{Name: "linux 6.1", Kernel: "6.1", Packages: []string{"linux-image-cloud-amd64"},
+		Tool{Name: "linux 6.1", Lab: true, Kernel: "6.1", Packages: []string{"linux-image-cloud-amd64"},
 			Purpose: "the kernel of Debian 12 as a judge of signed Linux files"},
-		Tool{Name: "linux 6.12", Kernel: "6.12", Packages: []string{"linux-image-6.12-cloud-amd64"}, Fallback: []string{"linux-image-cloud-amd64"},
+		Tool{Name: "linux 6.12", Lab: true, Kernel: "6.12", Packages: []string{"linux-image-6.12-cloud-amd64"}, Fallback: []string{"linux-image-cloud-amd64"},
 			Purpose: "a newer kernel as a judge of signed Linux files, with IPE, ECDSA and SHA-512"},
 	)
 }

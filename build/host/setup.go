@@ -30,11 +30,16 @@ func (e *AptError) Unwrap() error { return e.Err }
 // not root. Elsewhere it prints what to install. Kernels, single files of packages, and Go programs that it builds, it
 // puts into the user's cache folder. When nothing is missing it runs no program.
 //
+// A lean setup leaves away what is marked Lab in Tools: the half of the judges that is dear to fetch.
+//
 // The error is an *AptError when apt fails, a *MissingError when a required tool is still missing after all; a package
 // that this distribution does not have is printed with what lacks without it, and is no error.
-func Setup(ctx context.Context, out io.Writer) error {
+func Setup(ctx context.Context, out io.Writer, lean bool) error {
 	s := here()
 	tools := toolsFor(s.goarch)
+	if lean {
+		tools = slices.DeleteFunc(tools, func(t Tool) bool { return t.Lab })
+	}
 	if err := s.setup(ctx, out, tools, wait); err != nil {
 		return err
 	}
