@@ -28,7 +28,7 @@ func Boundaries(ctx context.Context,
 	}
 	_, err = boundaries.Run(ctx, boundaries.Options{
 		Judging: judging,
-		Filter: text(filter), Fresh: fresh != nil && *fresh, Out: text(out), Log: os.Stderr,
+		Filter:  text(filter), Fresh: fresh != nil && *fresh, Out: text(out), Log: os.Stderr,
 		Strict: strict != nil && *strict || os.Getenv("HALLMARK_STRICT") != "",
 	})
 	return release.Exit(err)
