@@ -19,7 +19,7 @@ type Phase string
 
 // The phases of a timed run, by the go command's action graph.
 const (
-	PhaseCgo     Phase = "cgo"     // the cgo tool, and the C compiler that it asks about types
+	PhaseCgo     Phase = "cgo"     // the cgo tool, and the C compiler that it runs several times to learn types
 	PhaseCC      Phase = "cc"      // compiling C, C++ and assembly
 	PhaseCompile Phase = "compile" // compiling Go; in a package with cgo also the link of its C parts that tells what they import
 	PhaseLink    Phase = "link"    // the Go linker with all that it runs
