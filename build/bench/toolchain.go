@@ -37,8 +37,10 @@ type toolchain struct {
 func (t *toolchain) tools(goVersion string) []Tool {
 	tools := []Tool{{Role: "go", Name: "go", Version: strings.TrimPrefix(cmp.Or(t.goVersion, goVersion), "go")}}
 	if t.cc != nil {
-		tools = append(tools, Tool{Role: "compiler", Name: t.compiler, Version: t.cc.Version, Path: t.cc.Path},
-			Tool{Role: "linker", Name: t.ld.Name, Version: t.ld.Version, Path: t.ld.Path})
+		tools = append(tools, Tool{Role: "compiler", Name: t.compiler, Version: t.cc.Version, Path: t.cc.Path})
+	}
+	if t.ld.Name != "" {
+		tools = append(tools, Tool{Role: "linker", Name: t.ld.Name, Version: t.ld.Version, Path: t.ld.Path})
 	}
 	return tools
 }
