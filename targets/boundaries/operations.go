@@ -67,7 +67,6 @@ type operation struct {
 func operations() []operation {
 	all := func(artifact, scheme) bool { return true }
 	programs := func(a artifact, _ scheme) bool { return a.format != formatPackage }
-	isPE := func(a artifact, _ scheme) bool { return a.format == formatPE }
 	// The tools of binutils are of the machine's own architecture and of MinGW's.
 	amd64 := func(a artifact, _ scheme) bool { return a.format != formatPackage && a.name != "pe-arm64" }
 	hasMessage := func(_ artifact, s scheme) bool {
@@ -83,7 +82,7 @@ func operations() []operation {
 		{"append", all, edited(func(b []byte) ([]byte, error) { return append(bytes.Clone(b), "payload\n"...), nil })},
 		{"truncate", all, edited(func(b []byte) ([]byte, error) { return b[:len(b)-16], nil })},
 		{"append-in-table", func(_ artifact, s scheme) bool { return s.judges == "authenticode" }, edited(appendInTable)},
-		{"checksum-zero", isPE, edited(func(b []byte) ([]byte, error) {
+		{"checksum-zero", func(_ artifact, s scheme) bool { return s.judges == "authenticode" }, edited(func(b []byte) ([]byte, error) {
 			t, err := tableOf(b)
 			b = bytes.Clone(b)
 			copy(b[t.checksum:], make([]byte, 4))

@@ -44,7 +44,7 @@ func runs(judge string, sp spec) bool {
 	if judge != want {
 		return false
 	}
-	ops := []string{none, "append", "strip", "strip-debug", "only-keep-debug", "add-section", "patchelf", "buildid", "edit-resource", "both-schemes", "sign-again"}
+	ops := []string{none, "append", "strip", "strip-debug", "add-section", "patchelf", "buildid", "edit-resource", "both-schemes", "sign-again"}
 	switch sp.scheme.name {
 	case "appended", "authenticode":
 		return slices.Contains(append(ops, "unsigned"), sp.op)

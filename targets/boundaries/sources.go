@@ -57,7 +57,7 @@ func digestFolders(folders []string) (string, error) {
 			if err != nil || e.IsDir() || strings.HasSuffix(file, "_test.go") || !strings.HasSuffix(file, ".go") && !strings.HasSuffix(file, ".go.txt") {
 				return err
 			}
-			for _, other := range []string{"/expect.go", "/run.go", "/record.go", "/report.go", "/judges.go", "/counts.go", "/plan.go", "/markdown.go", "/tables.go", "/places.go", "/boundaries.go", "/running.go", "/debugged.go", "/claims.go"} {
+			for _, other := range []string{"/expect.go", "/run.go", "/record.go", "/report.go", "/judges.go", "/counts.go", "/plan.go", "/markdown.go", "/tables.go", "/places.go", "/boundaries.go", "/running.go", "/debugged.go", "/claims.go", "/verdicts.go"} {
 				if strings.HasSuffix(name, "targets/boundaries"+other) {
 					return nil
 				}
