@@ -96,7 +96,11 @@ func Run(ctx context.Context, o Options) (*Map, error) {
 		}
 	}
 	r := &run{Options: o, filter: f, rules: rules, start: time.Now(), readers: sourcesOf("signing/compat"), trustees: map[string]string{}}
-	return r.run(ctx)
+	m, err := r.run(ctx)
+	if ctx.Err() != nil {
+		return m, fmt.Errorf("the map of boundaries was interrupted: %w; what was heard is kept, so run `mage boundaries` again to go on", context.Cause(ctx))
+	}
+	return m, err
 }
 
 // run is one run.

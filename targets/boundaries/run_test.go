@@ -2,7 +2,9 @@ package boundaries
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -232,4 +234,18 @@ func FuzzPieces(f *testing.F) {
 		elfRegions(data)
 		appendInTable(data)
 	})
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out := t.TempDir()
+	_, err := Run(ctx, Options{Filter: "artifact=elf-static", Out: out, Work: t.TempDir()})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "again to go on") {
+		t.Errorf("%v", err)
+	}
+	if _, err := Read(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a record of nothing: %v", err)
+	}
 }
