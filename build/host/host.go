@@ -130,6 +130,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "tests unpack the Linux kernel of Debian 12 with it", Version: version},
 		Tool{Name: "cosign", Lab: true, Programs: []string{"cosign"}, Module: "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2", Arch: []string{"cosign"}, Brew: []string{"cosign"},
 			Purpose: "a second judge of sigstore bundles", Version: []string{"version"}},
+		Tool{Name: "cpio", Lab: true, Programs: []string{"cpio"}, Packages: []string{"cpio"}, Fedora: []string{"cpio"}, Arch: []string{"cpio"},
+			Purpose: "tests unpack the file system of a kernel that judges with it", Version: version},
 		Tool{Name: "softhsm2-util", Lab: true, Programs: []string{"softhsm2-util"}, Packages: []string{"softhsm2"}, Fedora: []string{"softhsm"}, Arch: []string{"softhsm"}, Brew: []string{"softhsm"},
 			Purpose: "a token without hardware, with which tests sign", Version: version},
 		Tool{Name: "dlv", Lab: true, Programs: []string{"dlv"}, Module: "github.com/go-delve/delve/cmd/dlv@v1.27.2", Fedora: []string{"delve"}, Arch: []string{"delve"}, Brew: []string{"delve"},
