@@ -288,7 +288,10 @@ func (s Sample) native() Judge {
 				file = path
 			}
 			if k, err := readKind(file); err == nil && k.library {
-				return line("python3", "-c", fmt.Sprintf("import ctypes; print(ctypes.CDLL(%q).%s(20, 22))", file, s.Symbol))
+				const source = `#include <dlfcn.h>
+#include <stdio.h>
+int main(int n, char **a) { int (*f)(int, int) = dlsym(dlopen(a[1], RTLD_NOW), a[2]); return f ? !printf("%d\n", f(20, 22)) : !!puts(dlerror()); }`
+				return line("printf", "%s", source) + " | gcc -x c -o load - -ldl && " + line("./load", file, s.Symbol)
 			}
 			return line(file)
 		},
