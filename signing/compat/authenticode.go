@@ -166,7 +166,8 @@ func (p program) readSigncode(a answer) error {
 	switch {
 	case end == "Failed" && a.exit == 1 && strings.Contains(complaint, "No signature found"):
 		return p.refuse(a, "no signature found")
-	case end == "Failed" && a.exit == 1 && len(blocks) == 0 && strings.Contains(complaint, "Unable to extract existing signature"):
+	// The second are version 2.5's words.
+	case end == "Failed" && a.exit == 1 && len(blocks) == 0 && (strings.Contains(complaint, "Unable to extract existing signature") || strings.Contains("\n"+complaint, "\nInvalid signature\n")):
 		return p.refuse(a, "the certificate table holds no signature that it can read")
 	case end == "Failed" && len(blocks) == 0 && unreadable != "":
 		return p.refuse(a, "not a PE file that it can read: "+unreadable)
