@@ -162,12 +162,13 @@ func (p program) readSigncode(a answer) error {
 
 	// Complaints go to the standard error, before 2.6 to the standard output.
 	complaint := a.stderr + a.stdout
+	// Of a certificate table that it cannot read; the second and third are version 2.5's words.
+	noSignature := regexp.MustCompile(`(?m)^(?:Unable to extract existing signature|Invalid signature|Failed to extract PKCS7 data)$`)
 	unreadable := regexp.MustCompile(`(?m)^.*(?:unsupported input file type|Unrecognized file type|Corrupt DOS file|Corrupt PE file).*$`).FindString(complaint)
 	switch {
 	case end == "Failed" && a.exit == 1 && strings.Contains(complaint, "No signature found"):
 		return p.refuse(a, "no signature found")
-	// The second are version 2.5's words.
-	case end == "Failed" && a.exit == 1 && len(blocks) == 0 && (strings.Contains(complaint, "Unable to extract existing signature") || strings.Contains("\n"+complaint, "\nInvalid signature\n")):
+	case end == "Failed" && a.exit == 1 && len(blocks) == 0 && noSignature.MatchString(complaint):
 		return p.refuse(a, "the certificate table holds no signature that it can read")
 	case end == "Failed" && len(blocks) == 0 && unreadable != "":
 		return p.refuse(a, "not a PE file that it can read: "+unreadable)

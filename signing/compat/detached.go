@@ -125,7 +125,7 @@ func opensslVerity() Judge {
 			if signers, err := readSigners(cms); err == nil && len(signers) == 1 && signers[0].token != nil {
 				at = tokenTime(signers[0].token)
 			}
-			return line(append([]string{v.name}, digest(algorithm(cms), file)...)...) + ` | perl -ne 'print pack "H*", $_' > digest && ` +
+			return line(append([]string{v.name}, digest(algorithm(cms), file)...)...) + ` | perl -ne 'chomp; print pack "H*", $_' > digest && ` +
 				line(append([]string{j.name}, cmsArgs(argument(file)+suffixVerity, "digest", trust, at)...)...)
 		},
 	}
