@@ -72,9 +72,9 @@ func (a Appended) Sign(ctx context.Context, src, dst string, k *key.Key, ts Time
 	return signTo(ctx, a, src, dst, k, ts)
 }
 
-func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
+func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper, trust Trust) (*output, *Signature, error) {
 	h := cmp.Or(a.Hash, crypto.SHA256)
-	return makeOutput(ctx, a, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+	return makeOutput(ctx, a, src, dst, trust, func(in *os.File, size int64, out *output) error {
 		if kind := compression(src, in); kind != "" {
 			return fail(Unsupported, RuleFormat, 0, "a module is signed before it is compressed: decompress it (%s), sign it, and compress it again",
 				map[string]string{"xz": "xz -d", "zst": "zstd -d", "gz": "gzip -d"}[kind])

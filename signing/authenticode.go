@@ -71,9 +71,9 @@ func (a Authenticode) Sign(ctx context.Context, src, dst string, k *key.Key, ts 
 	return signTo(ctx, a, src, dst, k, ts)
 }
 
-func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
+func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper, trust Trust) (*output, *Signature, error) {
 	h := cmp.Or(a.Hash, crypto.SHA256)
-	return makeOutput(ctx, a, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+	return makeOutput(ctx, a, src, dst, trust, func(in *os.File, size int64, out *output) error {
 		if size > maxPESize-maxTableSize {
 			return fail(Unsupported, RuleFormat, 0, "%d bytes: a PE file ends below 4 GiB", size)
 		}

@@ -128,7 +128,7 @@ func TestAddTimestamp(t *testing.T) {
 	// Only the leaf is embedded, and there is no timestamp.
 	k := &key.Key{Signer: leaf.Signer, Chain: []*x509.Certificate{leaf.cert}}
 	poor := filepath.Join(t.TempDir(), "poor.exe")
-	out, _, err := Authenticode{}.make(t.Context(), goProgram(t, "windows", "amd64", "-s -w"), poor, k, nil)
+	out, _, err := Authenticode{}.make(t.Context(), goProgram(t, "windows", "amd64", "-s -w"), poor, k, nil, ownTrust(k, nil))
 	if err == nil {
 		err = out.replace()
 	}

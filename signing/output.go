@@ -84,18 +84,22 @@ func (o *output) discard() {
 
 // check gives a signed output its mode, flushes it, and at the same time
 // verifies what was written.
-func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, k *key.Key, ts Timestamper) (*Signature, error) {
+func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, trust Trust) (*Signature, error) {
 	if err := o.keep(like); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", o.dst, err)
 	}
 	flushed := make(chan error, 1)
 	go func() { flushed <- o.Sync() }()
-	sig, err := s.Verify(ctx, o.Name(), ownTrust(k, ts))
+	sig, err := s.Verify(ctx, o.Name(), trust)
 	if flush := <-flushed; flush != nil {
 		return nil, fmt.Errorf("writing %s: %w", o.dst, flush)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("verifying what was just signed: %w", err)
+		var e *Error
+		if errors.As(err, &e) {
+			e.File = o.dst
+		}
+		return nil, fmt.Errorf("the new signature is not accepted, so it was not put in place: %w", err)
 	}
 	return sig, nil
 }
@@ -103,12 +107,12 @@ func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, k *key.K
 // maker is a scheme that signs to an output that is not in place yet.
 type maker interface {
 	Scheme
-	make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error)
+	make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper, trust Trust) (*output, *Signature, error)
 }
 
 // signTo is the Sign of every scheme.
 func signTo(ctx context.Context, m maker, src, dst string, k *key.Key, ts Timestamper) (*Signature, error) {
-	out, sig, err := m.make(ctx, src, dst, k, ts)
+	out, sig, err := m.make(ctx, src, dst, k, ts, ownTrust(k, ts))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +125,7 @@ func signTo(ctx context.Context, m maker, src, dst string, k *key.Key, ts Timest
 
 // makeOutput opens src, has write sign it into a new file beside dst, and
 // checks that file. Nothing is left behind by a failure.
-func makeOutput(ctx context.Context, s Scheme, src, dst string, k *key.Key, ts Timestamper, write func(in *os.File, size int64, out *output) error) (_ *output, _ *Signature, err error) {
+func makeOutput(ctx context.Context, s Scheme, src, dst string, trust Trust, write func(in *os.File, size int64, out *output) error) (_ *output, _ *Signature, err error) {
 	in, info, err := openRegular(src)
 	if err != nil {
 		return nil, nil, err
@@ -139,6 +143,6 @@ func makeOutput(ctx context.Context, s Scheme, src, dst string, k *key.Key, ts T
 	if err := write(in, info.Size(), out); err != nil {
 		return nil, nil, inFile(err, src)
 	}
-	sig, err := out.check(ctx, s, info, k, ts)
+	sig, err := out.check(ctx, s, info, trust)
 	return out, sig, err
 }

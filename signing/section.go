@@ -304,9 +304,9 @@ func (s Section) Sign(ctx context.Context, src, dst string, k *key.Key, ts Times
 	return signTo(ctx, s, src, dst, k, ts)
 }
 
-func (s Section) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
+func (s Section) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper, trust Trust) (*output, *Signature, error) {
 	h := cmp.Or(s.Hash, crypto.SHA256)
-	return makeOutput(ctx, s, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+	return makeOutput(ctx, s, src, dst, trust, func(in *os.File, size int64, out *output) error {
 		if _, _, err := readTrailer(in, size); !isUnsigned(err) {
 			return fail(Unsupported, RuleTrailing, 0, "the file ends in an appended signature, which would be signed with it: sign the file as it was built")
 		}

@@ -307,18 +307,11 @@ func (c Config) SignInPlace(ctx context.Context, file string, k *key.Key, ts Tim
 			return old, false, nil
 		}
 	}
-	out, _, err := scheme.make(ctx, file, file, k, ts)
+	out, sig, err := scheme.make(ctx, file, file, k, ts, trust)
 	if err != nil {
 		return nil, false, err
 	}
 	defer out.discard()
-	if sig, err = scheme.Verify(ctx, out.Name(), trust); err != nil {
-		var e *Error
-		if errors.As(err, &e) {
-			e.File = file
-		}
-		return nil, false, fmt.Errorf("the new signature is not accepted, so the file was left as it was: %w", err)
-	}
 	if err := out.replace(); err != nil {
 		return nil, false, err
 	}

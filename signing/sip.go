@@ -50,8 +50,8 @@ func (s SIP) Sign(ctx context.Context, src, dst string, k *key.Key, ts Timestamp
 	return signTo(ctx, s, src, dst, k, ts)
 }
 
-func (s SIP) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper) (*output, *Signature, error) {
-	return makeOutput(ctx, s, src, dst, k, ts, func(in *os.File, size int64, out *output) error {
+func (s SIP) make(ctx context.Context, src, dst string, k *key.Key, ts Timestamper, trust Trust) (*output, *Signature, error) {
+	return makeOutput(ctx, s, src, dst, trust, func(in *os.File, size int64, out *output) error {
 		r := contextReaderAt{ctx, in}
 		if isCatalog(in, size) {
 			return s.copyCatalog(ctx, in, size, out, k, ts)

@@ -24,7 +24,7 @@ const (
 	// maxResponse bounds an answer. A token with its chain has 3 to 8 kB.
 	maxResponse = 256 << 10
 
-	defaultInFlight = 4 // public servers throttle soon
+	defaultInFlight = 8 // public servers throttle soon, and are then asked again more slowly
 	defaultAttempts = 3
 	defaultTimeout  = 20 * time.Second
 
@@ -49,7 +49,7 @@ type Client struct {
 	URLs     []string       // http or https; user information is sent as basic authentication
 	HTTP     *http.Client   // nil: http.DefaultClient, which takes proxies from the environment
 	Roots    *x509.CertPool // to one of which a token's chain must lead; nil: the chain is not checked
-	InFlight int            // how many requests are under way at once, waits included; 0: 4
+	InFlight int            // how many requests are under way at once, waits included; 0: 8
 	Attempts int            // at each server; 0: 3
 	Timeout  time.Duration  // of one attempt; 0: 20 s
 
