@@ -9,6 +9,11 @@
 //     packages, security catalogs, PowerShell files. See package sip.
 //   - [Appended] for ELF files: a detached CMS and a trailer after the last
 //     byte, which the Linux module loader checks. See appended.go.
+//   - [Section] for ELF files, too: in a section that comes off without a trace.
+//
+// What signs beside a file implements [Detached]: [Verity] and [IMA] in the
+// kernel's forms, [P7S] and [Bundle] for any file. Packages of distributions are
+// signed from inside, by a [PackageKey].
 //
 // One key signs with all of them. [Config.For] chooses the scheme by a file's
 // first bytes.

@@ -54,19 +54,11 @@ func verdictOver(r *Result, id, text string, ask func(r *Result, program string,
 		}
 		return word + strings.Join(list, "; ")
 	}
-	switch {
-	case len(yes)+len(no)+len(open) == 0:
+	if len(yes)+len(no)+len(open) == 0 {
 		c.Verdict, c.Why = NotMeasurable, "the toolchains that it compares were not both measured"
 		return c
-	case len(yes) > 0 && len(no) > 0:
-		c.Verdict = Depends
-	case len(yes) > 0:
-		c.Verdict = Confirmed
-	case len(no) > 0:
-		c.Verdict = Refuted
-	default:
-		c.Verdict = Undecided
 	}
+	c.Verdict = verdictOf(len(yes), len(no))
 	parts := slices.DeleteFunc([]string{part("holds for ", yes), part("does not hold for ", no), part("the data do not decide ", open)}, func(s string) bool { return s == "" })
 	c.Why = strings.Join(parts, ". ")
 	return c
@@ -181,4 +173,18 @@ func significant(v float64) string {
 		return fmt.Sprintf("%.2f", v)
 	}
 	return fmt.Sprintf("%.3f", v)
+}
+
+// verdictOf weighs how often a claim holds against how often it does not, where
+// the data decide.
+func verdictOf(holds, not int) Verdict {
+	switch {
+	case holds > 0 && not > 0:
+		return Depends
+	case holds > 0:
+		return Confirmed
+	case not > 0:
+		return Refuted
+	}
+	return Undecided
 }

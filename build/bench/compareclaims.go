@@ -115,16 +115,7 @@ func (p *Pairing) claim(id, text string, this, that func(Machine) bool, rows []R
 			open = append(open, words)
 		}
 	}
-	switch {
-	case len(holds) > 0 && len(not) > 0:
-		c.Verdict = Depends
-	case len(holds) > 0:
-		c.Verdict = Confirmed
-	case len(not) > 0:
-		c.Verdict = Refuted
-	default:
-		c.Verdict = Undecided
-	}
+	c.Verdict = verdictOf(len(holds), len(not))
 	claimed := digits(lo)
 	if digits(hi) != claimed {
 		claimed += " to " + digits(hi)

@@ -119,27 +119,6 @@ func (r *Result) chosen(program string, s Scenario) []*Series {
 	return list
 }
 
-// byKeys splits series by the names of their dimensions.
-func byKeys(list []*Series) [][]*Series {
-	var groups [][]*Series
-	keys := func(s *Series) string {
-		names := make([]string, len(s.Dimensions))
-		for i, d := range s.Dimensions {
-			names[i] = d.Key
-		}
-		return strings.Join(names, " ")
-	}
-	for _, s := range list {
-		i := slices.IndexFunc(groups, func(g []*Series) bool { return keys(g[0]) == keys(s) })
-		if i < 0 {
-			groups = append(groups, []*Series{s})
-			continue
-		}
-		groups[i] = append(groups[i], s)
-	}
-	return groups
-}
-
 // baseline returns what a series is compared with: gcc's or mingw's with GNU ld, for the same target and else alike.
 func baseline(list []*Series, s *Series) *Series {
 	rest := s.Dimensions.Without("compiler", "linker")

@@ -56,13 +56,19 @@ func (s system) kernels(series string) []string {
 // there is no apt, or its archive has none of a series, it says so, and that is
 // no error.
 func (s system) fetchKernels(ctx context.Context, out io.Writer, tools []Tool) error {
+	return s.fetchEach(ctx, out, tools, func(t Tool) bool { return t.Kernel != "" }, s.fetchKernel)
+}
+
+// fetchEach fetches what is missing of tools and wanted. What is not to be had
+// here is said, and is no error.
+func (s system) fetchEach(ctx context.Context, out io.Writer, tools []Tool, wanted func(Tool) bool, fetch func(context.Context, io.Writer, Tool) error) error {
 	var errs []error
 	for _, f := range s.look(tools) {
-		if f.Kernel == "" || f.Err == nil || s.cache == "" {
+		if !wanted(f.Tool) || f.Err == nil || s.cache == "" {
 			continue
 		}
-		err := s.fetchKernel(ctx, out, f.Tool)
-		var none *noKernelError
+		err := fetch(ctx, out, f.Tool)
+		var none *absentError
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -75,16 +81,16 @@ func (s system) fetchKernels(ctx context.Context, out io.Writer, tools []Tool) e
 	return errors.Join(errs...)
 }
 
-// noKernelError says that a kernel is not to be had here.
-type noKernelError struct{ why string }
+// absentError says that something is not to be had here.
+type absentError struct{ why string }
 
-func (e *noKernelError) Error() string { return e.why }
+func (e *absentError) Error() string { return e.why }
 
 func (s system) fetchKernel(ctx context.Context, out io.Writer, t Tool) error {
 	dirs := s.pathDirs()
 	for _, name := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if lookIn(dirs, []string{name}) == "" {
-			return &noKernelError{name + " is not here, which would fetch it"}
+			return &absentError{name + " is not here, which would fetch it"}
 		}
 	}
 	root := filepath.Join(s.cache, "hallmark", "kernels")
@@ -101,11 +107,11 @@ func (s system) fetchKernel(ctx context.Context, out io.Writer, t Tool) error {
 	if s.goarch == "amd64" {
 		deb, release, err = a.download(ctx, out, t)
 	}
-	var none *noKernelError
+	var none *absentError
 	if errors.As(err, &none) && s.getenv(EnvDebian) == "" {
 		// Where there are lists, newer ones would not have it either.
 		if lists, err := fs.Glob(s.root, "var/lib/apt/lists/*_Packages*"); err == nil && len(lists) > 0 {
-			return &noKernelError{none.why + ": on Ubuntu, set " + EnvDebian + " to the URL of a mirror of Debian"}
+			return &absentError{none.why + ": on Ubuntu, set " + EnvDebian + " to the URL of a mirror of Debian"}
 		}
 	}
 	if deb == "" && ctx.Err() == nil {
@@ -216,7 +222,7 @@ func (a kernelApt) download(ctx context.Context, out io.Writer, t Tool) (deb, re
 		}
 	}
 	if release == "" {
-		return "", "", &noKernelError{"apt has no package " + strings.Join(slices.Concat(t.Packages, t.Fallback), ", ") + " of Linux " + t.Kernel}
+		return "", "", &absentError{"apt has no package " + strings.Join(slices.Concat(t.Packages, t.Fallback), ", ") + " of Linux " + t.Kernel}
 	}
 	fmt.Fprintf(out, "setup: fetching linux-image-%s, which is not installed\n", release)
 	if _, err := a.run(ctx, "apt-get", "download", "-q", "linux-image-"+release); err != nil {

@@ -21,28 +21,13 @@ func (s system) takenFile(t Tool) string {
 // to the signed lists of the archive, and without root. Where there is no apt,
 // or its archive has not the package, it says so, and that is no error.
 func (s system) takeFiles(ctx context.Context, out io.Writer, tools []Tool) error {
-	var errs []error
-	for _, f := range s.look(tools) {
-		if f.Take == "" || f.Err == nil || s.cache == "" {
-			continue
-		}
-		err := s.takeFile(ctx, out, f.Tool)
-		switch none := (*noKernelError)(nil); {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.As(err, &none):
-			fmt.Fprintf(out, "setup: %s: %v: without it: %s\n", f.Name, none, f.Purpose)
-		case err != nil:
-			errs = append(errs, fmt.Errorf("fetching %s: %w", f.Name, err))
-		}
-	}
-	return errors.Join(errs...)
+	return s.fetchEach(ctx, out, tools, func(t Tool) bool { return t.Take != "" }, s.takeFile)
 }
 
 func (s system) takeFile(ctx context.Context, out io.Writer, t Tool) error {
 	for _, name := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if lookIn(s.pathDirs(), []string{name}) == "" {
-			return &noKernelError{name + " is not here, which would fetch it"}
+			return &absentError{name + " is not here, which would fetch it"}
 		}
 	}
 	to := s.takenFile(t)
@@ -61,7 +46,7 @@ func (s system) takeFile(ctx context.Context, out io.Writer, t Tool) error {
 		return err
 	}
 	if !known[t.Packages[0]] {
-		return &noKernelError{"apt has no package " + t.Packages[0]}
+		return &absentError{"apt has no package " + t.Packages[0]}
 	}
 	fmt.Fprintf(out, "setup: fetching %s, which is not installed, for one file of it\n", t.Packages[0])
 	if _, err := a.run(ctx, "apt-get", "download", "-q", t.Packages[0]); err != nil {

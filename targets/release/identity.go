@@ -30,7 +30,7 @@ const (
 	trustSigner = "trust/signer.pem"        // the signer's certificate and those between it and the root
 	trustRoot   = "trust/trusted_root.json" // for cosign: the same with both roots
 	trustPGP    = "trust/openpgp.asc"       // for rpm, gpg and debsig-verify
-	trustAPK    = "trust/apk.rsa.pub"       // for /etc/apk/keys, as "NAME of the release.rsa.pub"
+	trustAPK    = "trust/apk.rsa.pub"       // for /etc/apk/keys, where it is named after the release: NAME.rsa.pub
 )
 
 // signer is an opened identity with all that a signature of it depends on.
