@@ -1,0 +1,97 @@
+package signing
+
+import (
+	"crypto/x509"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// casesDir holds signed files that verifiers have judged wrongly, with the
+// roots of their signers.
+const casesDir = "../testdata/signatures"
+
+// casePool reads the certificates of a PEM file of casesDir.
+func casePool(t testing.TB, name string) *x509.CertPool {
+	t.Helper()
+	pem, err := os.ReadFile(filepath.Join(casesDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s has no certificates", name)
+	}
+	return pool
+}
+
+// caseTrust trusts the signer and the timestamp authority of casesDir, on a day
+// on which all of their certificates and lists were valid.
+func caseTrust(t testing.TB) Trust {
+	t.Helper()
+	return Trust{Roots: casePool(t, "ca.pem"), TSARoots: casePool(t, "tsa.pem"), Now: time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)}
+}
+
+// signatureCase is what the verifier must answer for a file of casesDir.
+type signatureCase struct {
+	file string
+	off  []Rule // the policy
+	good bool
+	kind Kind // of the refusal
+	rule Rule
+}
+
+// signatureCases lists the files with their verdicts. A row for each policy.
+var signatureCases = []signatureCase{
+	{file: "a00_control.exe", good: true},
+	{file: "d00_control.ko.xz", good: true},
+	{file: "s00_control.ps1", good: true},
+	{file: "x00_control.msix", good: true},
+	{file: "y00_control.cab", good: true},
+	{file: "z00_control.msi", good: true},
+
+	{file: "h01_8_nested_9th_bad.exe", kind: Malformed, rule: RuleTable},
+	{file: "k02_ansi_in_cn.exe", good: true},
+	{file: "k04_screen_takeover.exe", kind: Untrusted, rule: RuleChain},
+}
+
+// TestCases holds the verdict on each file of signatureCases.
+func TestCases(t *testing.T) {
+	t.Parallel()
+	for _, c := range signatureCases {
+		name := c.file
+		for _, r := range c.off {
+			name += " without " + string(r)
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(casesDir, c.file)
+			trust := caseTrust(t)
+			trust.Policy.Off = c.off
+			scheme, err := Config{}.For(file)
+			if err == nil {
+				_, err = scheme.Verify(t.Context(), file, trust)
+			}
+			checkCase(t, c, err)
+		})
+	}
+}
+
+func checkCase(t *testing.T, c signatureCase, err error) {
+	t.Helper()
+	if c.good {
+		if err != nil {
+			t.Errorf("refused: %v", err)
+		}
+		return
+	}
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != c.kind || e.Rule != c.rule {
+		t.Errorf("got %v, want %v (rule %s)", err, c.kind, c.rule)
+	}
+}
