@@ -2,31 +2,15 @@ package signing
 
 import (
 	"context"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/hallmark-build/hallmark/signing/key"
 )
 
-// errNotRegular is for sources that cannot be read twice.
-var errNotRegular = errors.New("not a regular file")
-
 // openRegular opens a file that can be read more than once.
-func openRegular(name string) (*os.File, fs.FileInfo, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, info, nil
-}
+func openRegular(name string) (*os.File, fs.FileInfo, error) { return key.OpenRegular(name) }
 
 // verifyFile has a scheme's verifier read a file, and names the file in its
 // errors.

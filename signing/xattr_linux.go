@@ -3,7 +3,6 @@ package signing
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +17,7 @@ func SetIMA(file string, signature []byte) error {
 	if _, err := parseIMA(signature); err != nil {
 		return inFile(err, file)
 	}
-	f, err := os.Open(file)
+	f, _, err := openRegular(file)
 	if err != nil {
 		return err
 	}

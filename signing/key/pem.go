@@ -73,7 +73,7 @@ func exists(path string) bool {
 
 // readFile reads a whole file, of at most maxFile bytes.
 func readFile(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	f, _, err := OpenRegular(file)
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
@@ -83,12 +83,12 @@ func readFile(file string) ([]byte, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			hint = "check the path; it is relative to the folder you are in"
 		}
+		if errors.Is(err, ErrNotRegular) {
+			hint = "name a file"
+		}
 		return nil, &FileError{File: file, Err: err, Hint: hint}
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err == nil && fi.IsDir() {
-		return nil, &FileError{File: file, Err: errors.New("it is a folder"), Hint: "name a file"}
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, &FileError{File: file, Err: err}

@@ -2,10 +2,14 @@ package release
 
 import (
 	"context"
-	"os"
 
 	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/key"
 )
+
+// maxExchanged is how long a file may be that goes to another machine and comes
+// back: what is to be signed, which holds page hashes, or a signature.
+const maxExchanged = 64 << 20
 
 // edit runs a change of one file with the identity opened, if it needs one, and
 // says what came out.
@@ -116,7 +120,7 @@ func SignExtracted(ctx context.Context, o Options, data, signature string) error
 	if err := checkFile(data); err != nil {
 		return err
 	}
-	extracted, err := os.ReadFile(data)
+	extracted, err := key.ReadRegular(data, maxExchanged)
 	if err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func Attach(ctx context.Context, o Options, file, signature string, t TrustOverr
 			return err
 		}
 	}
-	der, err := os.ReadFile(signature)
+	der, err := key.ReadRegular(signature, maxExchanged)
 	if err != nil {
 		return err
 	}

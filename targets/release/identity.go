@@ -33,6 +33,10 @@ const (
 	trustAPK    = "trust/apk.rsa.pub"       // for /etc/apk/keys, where it is named after the release: NAME.rsa.pub
 )
 
+// maxTrustFile is how long a file of certificates or of revocation lists may
+// be. The lists of large authorities have some 30 MB.
+const maxTrustFile = 64 << 20
+
 // signer is an opened identity with all that a signature of it depends on.
 type signer struct {
 	key     *key.Key
@@ -186,7 +190,7 @@ func (a *anchors) openRules(c *Config, o Options) (err error) {
 		return &UsageError{err}
 	}
 	for _, name := range c.Trust.CRL {
-		data, err := os.ReadFile(o.path(name))
+		data, err := key.ReadRegular(o.path(name), maxTrustFile)
 		if err != nil {
 			return usage("trust.crl: %w", err)
 		}
@@ -270,7 +274,7 @@ func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
 			continue
 		}
 		*k.file = w.file(k.shipped)
-		if *k.data, err = os.ReadFile(*k.file); err != nil {
+		if *k.data, err = key.ReadRegular(*k.file, maxTrustFile); err != nil {
 			return a, err
 		}
 	}
@@ -438,7 +442,7 @@ func systemCertificates() (string, error) {
 }
 
 func readPEM(what, file string) ([]byte, error) {
-	data, err := os.ReadFile(file)
+	data, err := key.ReadRegular(file, maxTrustFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, usage("%s: %s does not exist", what, file)
 	}

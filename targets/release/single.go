@@ -144,7 +144,7 @@ func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, 
 		if !xattr {
 			return nil
 		}
-		b, err := os.ReadFile(file + d.Suffix())
+		b, err := key.ReadRegular(file+d.Suffix(), maxExchanged)
 		if err == nil {
 			err = signing.SetIMA(file, b)
 		}
@@ -292,6 +292,8 @@ func checkFile(file string) error {
 		return &UsageError{err}
 	case info.IsDir():
 		return usage("%s is a folder: name a file", file)
+	case !info.Mode().IsRegular():
+		return usage("%s: %w: name a file that can be read twice", file, key.ErrNotRegular)
 	}
 	return nil
 }

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package key
+
+const nonBlocking = 0
