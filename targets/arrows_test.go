@@ -73,7 +73,8 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"build":                   {},
 		"build/host":              {},
-		"build/bench":             {"build", "build/host"},
+		"build/quote":             {},
+		"build/bench":             {"build", "build/host", "build/quote"},
 		"build/dist":              {"build", "build/host"},
 		"signing/cms":             {},
 		"signing/key":             {},
@@ -84,12 +85,12 @@ func allowed() map[string][]string {
 		"signing/sip":             {},
 		"signing":                 {"signing/key", "signing/cms", "signing/sip"},
 		"signing/tsa":             {"signing/key", "signing/cms"},
-		"targets/release":         {"build", "build/host", "build/bench", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/page"},
+		"targets/release":         {"build", "build/host", "build/quote", "build/bench", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/page"},
 		// Where the trees meet a second time.
-		"targets/boundaries":    {"build", "build/host", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/release", "targets/page"},
-		"targets/page":          {"signing/compat"},
+		"targets/boundaries":    {"build", "build/host", "build/quote", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/release", "targets/page"},
+		"targets/page":          {"build/quote", "signing/compat"},
 		"targets/page/pagetest": {},
-		"targets":               {"targets/release", "targets/boundaries", "build/host"},
+		"targets":               {"targets/release", "targets/boundaries", "build/host", "build/quote"},
 		"":                      {"targets"}, // the magefile
 	}
 }
