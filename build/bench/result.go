@@ -1,17 +1,17 @@
 package bench
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hallmark-build/hallmark/build"
 )
 
 // FormatVersion is the version of the JSON that [Write] writes, and the only one that [Read] reads.
@@ -269,12 +269,7 @@ func (e *MalformedError) Unwrap() error { return e.Err }
 
 // Read reads a result file. Errors are *[FormatError], *[MalformedError], or of the file system.
 func Read(file string) (*Result, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxResult+1))
+	data, err := build.ReadJSONFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -300,10 +295,8 @@ func Decode(file string, data []byte) (*Result, error) {
 	case *head.Format != FormatVersion:
 		return nil, &FormatError{File: file, Got: *head.Format, Want: FormatVersion}
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
 	r := new(Result)
-	if err := d.Decode(r); err != nil {
+	if err := build.DecodeJSON(data, r); err != nil {
 		return malformed(err)
 	}
 	if err := r.validate(); err != nil {

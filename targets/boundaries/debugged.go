@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -36,7 +37,7 @@ func (r *run) observe(ctx context.Context) error {
 	file := filepath.Join(r.Work, "observed.json")
 	if data, err := os.ReadFile(file); err == nil && !r.Fresh {
 		o := new(observation)
-		if json.Unmarshal(data, o) == nil && o.Inputs == inputs {
+		if build.DecodeJSON(data, o) == nil && o.Inputs == inputs {
 			r.observed = o
 			return nil
 		}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -157,7 +158,7 @@ func (m *maker) regions(ctx context.Context, sp spec) ([]string, error) {
 		Names  []string `json:"names"`
 	}
 	file := filepath.Join(m.dir, "regions", sp.id()+".json")
-	if data, err := os.ReadFile(file); err == nil && json.Unmarshal(data, &known) == nil && known.Recipe == recipe {
+	if data, err := os.ReadFile(file); err == nil && build.DecodeJSON(data, &known) == nil && known.Recipe == recipe {
 		return known.Names, nil
 	}
 	p, err := m.base(ctx, sp)
@@ -299,7 +300,7 @@ func (m *maker) old(dir, recipe string) *fileCase {
 		return nil
 	}
 	c := new(fileCase)
-	if json.Unmarshal(data, c) != nil || c.Recipe != recipe || !filepath.IsLocal(c.File) {
+	if build.DecodeJSON(data, c) != nil || c.Recipe != recipe || !filepath.IsLocal(c.File) {
 		return nil
 	}
 	for _, file := range []string{c.Trust.CAFile, c.Trust.TSAFile} {

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -113,7 +113,7 @@ func (m *Map) Write(dir string) (string, error) {
 // refused.
 func Read(dir string) (*Map, error) {
 	file := filepath.Join(dir, MapFile)
-	data, err := os.ReadFile(file)
+	data, err := build.ReadJSONFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the map: %w", err)
 	}
@@ -135,13 +135,8 @@ func parse(data []byte) (*Map, error) {
 		return nil, fmt.Errorf("format %d, not %d", head.Format, Format)
 	}
 	m := &Map{}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(m); err != nil {
+	if err := build.DecodeJSON(data, m); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON")
 	}
 	for i, c := range m.Cells {
 		if c.Screenshot != "" && !filepath.IsLocal(filepath.FromSlash(c.Screenshot)) {

@@ -49,6 +49,8 @@ func TestMapRoundTrip(t *testing.T) {
 		{`"format": 1`, `"format": 2`},
 		{`"notes"`, `"nots"`}, // absent: replaced by what follows
 		{`"key": "rsa3072"`, `"kay": "rsa3072"`},
+		{`"key": "rsa3072"`, `"KEY": "rsa3072"`},
+		{`"key": "rsa3072"`, `"key": "rsa3072", "key": "p256"`},
 		{`"want": "refuse"`, `"want": "perhaps"`},
 		{`"status": "pass"`, `"status": "passed"`},
 		{`"shots/a.png"`, `"../a.png"`},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -38,7 +39,7 @@ func openVerdicts(name string) (*verdicts, error) {
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
 		var one verdict
-		if json.Unmarshal(lines.Bytes(), &one) == nil && one.Inputs != "" {
+		if build.DecodeJSON(lines.Bytes(), &one) == nil && one.Inputs != "" {
 			v.known[one.Inputs] = one
 		}
 	}

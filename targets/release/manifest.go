@@ -3,11 +3,8 @@ package release
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -15,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
@@ -183,7 +181,7 @@ func (m *Manifest) Encode() ([]byte, error) {
 // error is fs.ErrNotExist.
 func ReadManifest(dir string) (*Manifest, error) {
 	file := filepath.Join(dir, ManifestFile)
-	data, err := os.ReadFile(file)
+	data, err := build.ReadJSONFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -207,13 +205,8 @@ func parseManifest(data []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("schema %d, not %d", head.Schema, Schema)
 	}
 	m := &Manifest{}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(m); err != nil {
+	if err := build.DecodeJSON(data, m); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON")
 	}
 	seen := map[string]bool{}
 	for _, e := range m.Artifacts {

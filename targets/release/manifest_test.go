@@ -75,6 +75,9 @@ func TestManifestRefused(t *testing.T) {
 		"mode":               {`"mode": "0644"`, `"mode": "4755"`},
 		"mode not octal":     {`"mode": "0644"`, `"mode": "rw"`},
 		"unknown status":     {`"status": "pass"`, `"status": "fine"`},
+		"another case":       {`"artifacts": [`, `"ARTIFACTS": [`},
+		"both cases":         {`"artifacts": [`, `"ARTIFACTS": [], "artifacts": [`},
+		"doubled":            {`"name":`, `"name": "x", "name":`},
 		"something after it": {"\n}\n", "\n}\n{}"},
 	} {
 		t.Run(name, func(t *testing.T) {
