@@ -148,7 +148,7 @@ func parseBundle(b []byte, trust Trust) (*bundlepb.Bundle, *x509.Certificate, er
 	case len(material.GetTlogEntries()) > 0 && trust.enforces(RuleUnsigned):
 		return nil, nil, fail(Malformed, RuleUnsigned, 0, "an entry of a transparency log, which is not checked here")
 	}
-	signer, err := x509.ParseCertificate(material.GetCertificate().GetRawBytes())
+	signer, err := cms.ParseCertificate(material.GetCertificate().GetRawBytes())
 	if err != nil {
 		return nil, nil, bad("certificate: %w", err)
 	}

@@ -219,7 +219,7 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 		if len(der) > maxCertificate {
 			return &FormatError{"certificates", fmt.Sprintf("a certificate of %d bytes, at most %d are read", len(der), maxCertificate)}
 		}
-		c, err := x509.ParseCertificate(der)
+		c, err := ParseCertificate(der)
 		if err != nil {
 			return &FormatError{"certificates", err.Error()}
 		}
