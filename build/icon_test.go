@@ -21,8 +21,7 @@ func TestCutIcons(t *testing.T) {
 	if err := png.Encode(&file, picture); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, "a.png"), file.String())
-	ico, err := readIcon(filepath.Join(dir, "a.png"))
+	ico, err := readIcon("a.png", file.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +48,37 @@ func TestCutIcons(t *testing.T) {
 		tg.Windows.Icon = name
 		if err := newBuilder(t, dir).Check(t.Context(), tg); (err == nil) != test.good {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestAssetsStayInside plays icons and manifests that are links out of the module, or no files.
+func TestAssetsStayInside(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret.manifest")
+	write(t, secret, "<assembly>secret</assembly>")
+	dir := copyModule(t, "hello")
+	write(t, filepath.Join(dir, "real.manifest"), "<assembly/>")
+	for name, to := range map[string]string{"good.manifest": "real.manifest", "out.manifest": secret, "env.manifest": "/proc/self/environ", "folder": filepath.Dir(secret), "device.manifest": "/dev/zero"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Skipf("SKIP: no links here: %v", err)
+		}
+	}
+	for name, good := range map[string]bool{
+		"real.manifest": true, "good.manifest": true, filepath.Join(dir, "real.manifest"): true, "out.manifest": false, "env.manifest": false,
+		"folder/secret.manifest": false, "device.manifest": false, secret: false, "../x.manifest": false, ".": false,
+	} {
+		for _, w := range []Windows{{Manifest: name}, {Icon: name}} {
+			tg := target(t, "hello", "windows/amd64")
+			tg.Windows = w
+			b := newBuilder(t, dir)
+			err := b.Check(t.Context(), tg)
+			if w.Icon == "" && (err == nil) != good || err == nil && w.Icon != "" {
+				t.Errorf("%+v: %v", w, err)
+			}
+			if _, err := b.resourceDigests(tg); (err == nil) != good {
+				t.Errorf("%+v: digest: %v", w, err)
+			}
 		}
 	}
 }

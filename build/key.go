@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -103,7 +102,7 @@ func (b *Builder) resourceDigests(t Target) (map[string]string, error) {
 		if name == "" || t.Platform.OS != "windows" {
 			continue
 		}
-		data, err := os.ReadFile(b.path(name))
+		data, err := b.readAsset(name)
 		if err != nil {
 			return nil, fmt.Errorf("windows resources: %w", err)
 		}
@@ -111,12 +110,4 @@ func (b *Builder) resourceDigests(t Target) (map[string]string, error) {
 		sums[name] = hex.EncodeToString(sum[:])
 	}
 	return sums, nil
-}
-
-// path returns where a file of the configuration is.
-func (b *Builder) path(name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(b.src.Dir, filepath.FromSlash(name))
 }

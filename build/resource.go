@@ -62,7 +62,7 @@ func (b *Builder) resources(t Target) (*resources, error) {
 		}
 	}
 	if name := t.Windows.Manifest; name != "" {
-		data, err := readManifest(b.path(name))
+		data, err := b.manifest(name)
 		if err != nil {
 			return nil, fmt.Errorf("windows manifest %s: %w", name, err)
 		}
@@ -89,7 +89,13 @@ const maxIconSide = 4096
 
 // icon returns an icon file as .ico, read once.
 func (b *Builder) icon(name string) ([]byte, error) {
-	ico, err := b.icons.get(name, func() ([]byte, error) { return readIcon(b.path(name)) })
+	ico, err := b.icons.get(name, func() ([]byte, error) {
+		data, err := b.readAsset(name)
+		if err != nil {
+			return nil, err
+		}
+		return readIcon(name, data)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("windows icon %s: %w", name, err)
 	}
@@ -98,11 +104,7 @@ func (b *Builder) icon(name string) ([]byte, error) {
 
 // readIcon returns an .ico file as it is, or makes one of a .png by scaling it to the usual sizes. Every picture is decoded,
 // so that one that was cut short is found.
-func readIcon(file string) ([]byte, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
+func readIcon(file string, data []byte) ([]byte, error) {
 	if isICO(file) {
 		return data, checkICO(data)
 	}
@@ -185,16 +187,16 @@ func (b *Builder) checkResources(t Target) error {
 		}
 	}
 	if name := t.Windows.Manifest; name != "" {
-		if _, err := readManifest(b.path(name)); err != nil {
+		if _, err := b.manifest(name); err != nil {
 			errs = append(errs, fmt.Errorf("windows manifest %s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// readManifest reads an application manifest. Windows refuses to start a program with one that is not well-formed.
-func readManifest(file string) ([]byte, error) {
-	data, err := os.ReadFile(file)
+// manifest reads an application manifest. Windows refuses to start a program with one that is not well-formed.
+func (b *Builder) manifest(name string) ([]byte, error) {
+	data, err := b.readAsset(name)
 	if err != nil {
 		return nil, err
 	}

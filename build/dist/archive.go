@@ -5,7 +5,6 @@ import (
 	"archive/zip"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/klauspost/compress/flate"
@@ -24,7 +23,7 @@ func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) 
 
 // WriteZip writes a zip of files to dst. A modTime before 1980 becomes 1980.
 func WriteZip(dst string, files []File, modTime time.Time) error {
-	sorted, err := sortedCopy(files)
+	sorted, err := sortedCopy(files, true)
 	if err != nil {
 		return fmt.Errorf("packing %s: %w", dst, err)
 	}
@@ -42,7 +41,7 @@ func WriteZip(dst string, files []File, modTime time.Time) error {
 			if err != nil {
 				return err
 			}
-			if _, err := copyFile(out, f); err != nil {
+			if err := copyFile(out, f); err != nil {
 				return err
 			}
 		}
@@ -52,7 +51,7 @@ func WriteZip(dst string, files []File, modTime time.Time) error {
 
 // WriteTarGz writes a tar.gz of files to dst.
 func WriteTarGz(dst string, files []File, modTime time.Time) error {
-	sorted, err := sortedCopy(files)
+	sorted, err := sortedCopy(files, false)
 	if err != nil {
 		return fmt.Errorf("packing %s: %w", dst, err)
 	}
@@ -65,20 +64,8 @@ func WriteTarGz(dst string, files []File, modTime time.Time) error {
 		}
 		tw := tar.NewWriter(zw)
 		for _, f := range sorted {
-			info, err := os.Stat(f.Path)
-			if err != nil {
+			if err := addToTar(tw, f, modTime); err != nil {
 				return err
-			}
-			h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: info.Size(), Mode: int64(f.perm()), ModTime: modTime, Uname: "root", Gname: "root"}
-			if err := tw.WriteHeader(h); err != nil {
-				return fmt.Errorf("%s: %w", f.Name, err)
-			}
-			n, err := copyFile(tw, f)
-			if err != nil {
-				return err
-			}
-			if n != info.Size() {
-				return fmt.Errorf("%s changed while it was read: %d of %d bytes", f.Path, n, info.Size())
 			}
 		}
 		if err := tw.Close(); err != nil {
@@ -88,22 +75,34 @@ func WriteTarGz(dst string, files []File, modTime time.Time) error {
 	})
 }
 
-func copyFile(w io.Writer, f File) (int64, error) {
-	in, err := os.Open(f.Path)
+func addToTar(tw *tar.Writer, f File, modTime time.Time) error {
+	in, info, err := f.open()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer in.Close()
-	info, err := in.Stat()
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: info.Size(), Mode: int64(f.perm()), ModTime: modTime, Uname: "root", Gname: "root"}
+	if err := tw.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	n, err := io.Copy(tw, in)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("copying %s: %w", f.Path, err)
 	}
-	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is not a regular file", f.Path)
+	if n != info.Size() {
+		return fmt.Errorf("%s changed while it was read: %d of %d bytes", f.Path, n, info.Size())
 	}
-	n, err := io.Copy(w, in)
+	return nil
+}
+
+func copyFile(w io.Writer, f File) error {
+	in, _, err := f.open()
 	if err != nil {
-		return n, fmt.Errorf("copying %s: %w", f.Path, err)
+		return err
 	}
-	return n, nil
+	defer in.Close()
+	if _, err := io.Copy(w, in); err != nil {
+		return fmt.Errorf("copying %s: %w", f.Path, err)
+	}
+	return nil
 }

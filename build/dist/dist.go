@@ -28,11 +28,7 @@ package dist
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/mail"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -62,7 +58,7 @@ func Extension(format string) string {
 // Config is this package's part of hallmark.yaml.
 type Config struct {
 	Packages    []string `yaml:"packages"`    // formats to make, see Formats
-	Files       []string `yaml:"files"`       // further files: paths or globs (path.Match) relative to the module; a folder means all in it
+	Files       []string `yaml:"files"`       // further files: paths or globs (doublestar: **, {a,b}) relative to the module; a folder means all in it
 	Maintainer  string   `yaml:"maintainer"`  // "Name <mail@example.org>"; deb and apk need it
 	Vendor      string   `yaml:"vendor"`      // rpm: who distributes the package
 	Homepage    string   `yaml:"homepage"`    // URL
@@ -73,7 +69,7 @@ type Config struct {
 
 // ConfigError says which key of the configuration is wrong, and what to write instead.
 type ConfigError struct {
-	Key string // as in hallmark.yaml: "packages", "maintainer"
+	Key string // as in hallmark.yaml: "packages", "files[2]"
 	Msg string
 }
 
@@ -117,9 +113,9 @@ func (c Config) Validate() error {
 	if strings.ContainsFunc(c.Description, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
 		wrong("description", "holds a control character other than a line break")
 	}
-	for _, f := range c.Files {
+	for i, f := range c.Files {
 		if err := checkPattern(f); err != nil {
-			wrong("files", "%v", err)
+			wrong(fmt.Sprintf("files[%d]", i), "%v", err)
 		}
 	}
 	return errors.Join(errs...)
@@ -144,108 +140,6 @@ func suggestion(s string) string {
 	return ""
 }
 
-func checkPattern(p string) error {
-	if _, err := path.Match(p, ""); err != nil {
-		return fmt.Errorf("%q is not a pattern that path.Match takes", p)
-	}
-	if p == "" || path.IsAbs(p) || strings.Contains(p, `\`) || !fs.ValidPath(path.Clean(p)) {
-		return fmt.Errorf("%q must be a slash path inside the module's folder", p)
-	}
-	return nil
-}
-
-// File is one file of an archive or a package.
-type File struct {
-	Name  string      // slash path inside; in a package an absolute path (/lib/systemd/system/x.service) is taken as it is
-	Path  string      // on disk
-	Mode  fs.FileMode // only whether it is executable counts: 0755 or 0644
-	Extra bool        // from Config.Files: goes to /usr/share/doc in a package, even when it is executable
-}
-
-// perm is the mode that an entry gets: a checkout's umask must not show in the output.
-func (f File) perm() fs.FileMode {
-	if f.Mode&0o111 != 0 {
-		return 0o755
-	}
-	return 0o644
-}
-
-// Collect finds the files of c.Files below dir, sorted by name, each once. Their names are their paths relative to
-// dir. A link is followed. Left out are .git, files whose names begin with .hallmark-, and the slash paths of skip, with
-// all that is in them: the dist folder. A pattern that finds nothing is a *ConfigError, as is one that finds a device, a
-// socket, or a private key, which nobody wants to publish.
-func (c Config) Collect(dir string, skip ...string) ([]File, error) {
-	skipped := func(name string) bool {
-		base := path.Base(name)
-		return base == ".git" || strings.HasPrefix(base, ".hallmark-") ||
-			slices.ContainsFunc(skip, func(s string) bool { s = path.Clean(s); return name == s || strings.HasPrefix(name, s+"/") })
-	}
-	root := os.DirFS(dir)
-	found := map[string]File{}
-	add := func(name string, info fs.FileInfo) error {
-		if !info.Mode().IsRegular() {
-			return &ConfigError{Key: "files", Msg: fmt.Sprintf("%s is not a regular file", name)}
-		}
-		f := File{Name: name, Path: filepath.Join(dir, filepath.FromSlash(name)), Mode: info.Mode(), Extra: true}
-		f.Mode = f.perm()
-		switch private, err := isPrivateKey(f.Path); {
-		case err != nil:
-			return err
-		case private:
-			return &ConfigError{Key: "files", Msg: fmt.Sprintf("%s holds a private key: it would be published; name the files to ship without it", name)}
-		}
-		found[name] = f
-		return nil
-	}
-	for _, pattern := range c.Files {
-		if err := checkPattern(pattern); err != nil {
-			return nil, &ConfigError{Key: "files", Msg: err.Error()}
-		}
-		names, err := fs.Glob(root, path.Clean(pattern))
-		if err != nil {
-			return nil, fmt.Errorf("finding files %q: %w", pattern, err)
-		}
-		if len(names) == 0 {
-			return nil, &ConfigError{Key: "files", Msg: fmt.Sprintf("%q finds nothing in %s", pattern, dir)}
-		}
-		if names = slices.DeleteFunc(names, skipped); len(names) == 0 {
-			return nil, &ConfigError{Key: "files", Msg: fmt.Sprintf("%q finds nothing in %s but what is never packed, such as the dist folder", pattern, dir)}
-		}
-		for _, name := range names {
-			info, err := fs.Stat(root, name)
-			if err != nil {
-				return nil, fmt.Errorf("finding files %q: %w", pattern, err)
-			}
-			if !info.IsDir() {
-				if err := add(name, info); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			err = fs.WalkDir(root, name, func(p string, d fs.DirEntry, err error) error {
-				if err != nil {
-					return err
-				}
-				switch {
-				case d.IsDir() && skipped(p):
-					return fs.SkipDir
-				case d.IsDir() || skipped(p):
-					return nil
-				}
-				info, err := fs.Stat(root, p)
-				if err != nil {
-					return err
-				}
-				return add(p, info)
-			})
-			if err != nil {
-				return nil, fmt.Errorf("finding files %q: %w", pattern, err)
-			}
-		}
-	}
-	return sortedFiles(found), nil
-}
-
 func sortedFiles(m map[string]File) []File {
 	files := make([]File, 0, len(m))
 	for _, f := range m {
@@ -255,37 +149,26 @@ func sortedFiles(m map[string]File) []File {
 	return files
 }
 
-// sortedCopy checks the names of files that go into an archive and returns them sorted.
-func sortedCopy(files []File) ([]File, error) {
+// sortedCopy checks the names of files that go into an archive and returns them sorted. With windows, they must also be
+// names that Windows can unpack.
+func sortedCopy(files []File, windows bool) ([]File, error) {
 	if len(files) == 0 {
 		return nil, errors.New("no files to pack")
 	}
+	check := checkName
+	if windows {
+		check = checkZipName
+	}
 	m := make(map[string]File, len(files))
+	names := newNameSet(windows)
 	for _, f := range files {
-		if err := checkName(f.Name); err != nil {
+		if err := check(f.Name); err != nil {
 			return nil, err
 		}
-		if _, dup := m[f.Name]; dup {
-			return nil, fmt.Errorf("two files are both named %q inside: rename one", f.Name)
+		if err := names.add(f.Name, false); err != nil {
+			return nil, fmt.Errorf("%w: rename one of the files", err)
 		}
 		m[f.Name] = f
 	}
 	return sortedFiles(m), nil
-}
-
-// checkName accepts slash paths that stay inside the folder they are unpacked in, on Windows too.
-func checkName(name string) error {
-	if len(name) > maxName {
-		return fmt.Errorf("name of %d bytes is longer than %d", len(name), maxName)
-	}
-	if name == "." || !fs.ValidPath(name) {
-		return fmt.Errorf("name %q is not a clean relative slash path", name)
-	}
-	for _, r := range name {
-		// A backslash or a drive's colon would be a path of its own on Windows.
-		if r == '\\' || r == ':' || unicode.IsControl(r) || r == unicode.ReplacementChar {
-			return fmt.Errorf("name %q holds %q, which a file system may read as something else", name, r)
-		}
-	}
-	return nil
 }

@@ -74,7 +74,7 @@ func FuzzTar(f *testing.F) {
 
 func walkInner(t *testing.T, b []byte, inner func(*walker, io.Reader) error) {
 	var total int64
-	w := &walker{file: "fuzz", r: bytes.NewReader(b), size: int64(len(b)), names: map[string]bool{}, fn: func(name string, _ fs.FileMode, r io.Reader) error {
+	w := &walker{file: "fuzz", r: bytes.NewReader(b), size: int64(len(b)), names: newNameSet(false), fn: func(name string, _ fs.FileMode, r io.Reader) error {
 		if !fs.ValidPath(name) {
 			t.Errorf("name %q", name)
 		}

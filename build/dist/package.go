@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -158,6 +157,11 @@ func (p Package) contents(name string, modTime time.Time) (files.Contents, error
 		if _, dup := placed[to]; dup {
 			return nil, fmt.Errorf("two files would both be installed as %s: rename one", to)
 		}
+		in, info, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		in.Close()
 		// nfpm makes a link of a link and looks at no other type; a package holds the file that a link leads to.
 		real, err := filepath.EvalSymlinks(f.Path)
 		if err != nil {
@@ -165,13 +169,6 @@ func (p Package) contents(name string, modTime time.Time) (files.Contents, error
 		}
 		if real, err = filepath.Abs(real); err != nil {
 			return nil, err
-		}
-		info, err := os.Stat(real)
-		if err != nil {
-			return nil, err
-		}
-		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is not a regular file", f.Path)
 		}
 		size += info.Size()
 		f.Path, f.Name = real, to

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/pem"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -15,7 +14,7 @@ const maxPEM = 4 << 20
 // isPrivateKey tells whether a file is a PKCS #12 file, by its name, or holds a private key in PEM (RFC 7468, and the
 // older forms of OpenSSL and OpenSSH) or an armoured OpenPGP key. A text that only names the lines of such a block holds
 // none.
-func isPrivateKey(file string) (bool, error) {
+func isPrivateKey(file string, content io.Reader) (bool, error) {
 	// The name of what a link leads to counts too.
 	names := []string{file}
 	if real, err := filepath.EvalSymlinks(file); err == nil {
@@ -27,12 +26,7 @@ func isPrivateKey(file string) (bool, error) {
 			return true, nil
 		}
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
+	data, err := io.ReadAll(io.LimitReader(content, maxPEM))
 	if err != nil {
 		return false, err
 	}

@@ -51,7 +51,7 @@ func openRPM(f *os.File) (sig, header rpmHeader, at int64, err error) {
 // signature returns that of a file by its installed name, or nil if it has none; the content of security.ima. They must
 // be of one length. It returns how many there are.
 func AddFileSignatures(file string, signature func(name string) ([]byte, error)) (n int, err error) {
-	f, err := os.Open(file)
+	f, _, err := openRegular(file)
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +108,7 @@ func AddFileSignatures(file string, signature func(name string) ([]byte, error))
 
 // FileSignatures returns the signatures of an rpm's files, by their installed names.
 func FileSignatures(file string) (map[string][]byte, error) {
-	f, err := os.Open(file)
+	f, _, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}

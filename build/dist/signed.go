@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -33,16 +32,12 @@ const maxSignature = 64 << 10
 // It returns how many there were; none is no error. That the package is whole is
 // Walk's question, which is to be asked first.
 func Signatures(file, format string, fn func(signature []byte, signed io.Reader) error) (n int, err error) {
-	f, err := os.Open(file)
+	f, info, err := openRegular(file)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	w := &walker{file: file, format: format, r: f, size: info.Size(), names: map[string]bool{}}
+	w := &walker{file: file, format: format, r: f, size: info.Size(), names: newNameSet(false)}
 	counted := func(signature []byte, signed io.Reader) error {
 		n++
 		return fn(signature, signed)

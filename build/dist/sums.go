@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -39,7 +38,7 @@ func WriteSums(dst, dir string, names []string) error {
 }
 
 func sumFile(file string) (string, error) {
-	f, err := os.Open(file)
+	f, _, err := openRegular(file)
 	if err != nil {
 		return "", err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -58,18 +57,11 @@ func (e *FormatError) Unwrap() error { return e.Err }
 // after the end, and headers that say two things are a *FormatError. fn sees a file before the checksums behind it are
 // known: trust what it was given only when Walk returns nil. Memory does not grow with the size of the files.
 func Walk(file string, fn func(name string, mode fs.FileMode, r io.Reader) error) error {
-	f, err := os.Open(file)
+	f, info, err := openRegular(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", file)
-	}
 	return walk(file, f, info.Size(), fn)
 }
 
@@ -82,10 +74,11 @@ func walk(file string, r io.ReaderAt, size int64, fn visitor) error {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	magic = magic[:n]
-	w := &walker{file: file, r: r, size: size, fn: fn, names: map[string]bool{}}
+	w := &walker{file: file, r: r, size: size, fn: fn, names: newNameSet(false)}
 	switch {
 	case bytes.HasPrefix(magic, []byte("PK\x03\x04")):
-		w.format, err = Zip, w.zip()
+		w.format, w.names.fold = Zip, true
+		err = w.zip()
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		err = w.gzip()
 	case bytes.HasPrefix(magic, []byte("!<arch>\n")):
@@ -116,7 +109,7 @@ type walker struct {
 	size         int64
 	fn           visitor
 	fnErr        error // what fn returned, kept apart from what is wrong with the file
-	names        map[string]bool
+	names        *nameSet
 	total        int64
 }
 
@@ -130,16 +123,16 @@ func (w *walker) section(offset int64) *io.SectionReader {
 }
 
 // enter checks an entry's name and size; name has no leading "/" or "./".
-func (w *walker) enter(name string, size int64) error {
-	if err := checkName(name); err != nil {
+func (w *walker) enter(name string, folder bool, size int64) error {
+	check := checkName
+	if w.format == Zip {
+		check = checkZipName
+	}
+	if err := check(name); err != nil {
 		return err
 	}
-	if w.names[name] {
-		return fmt.Errorf("%q is there twice", name)
-	}
-	w.names[name] = true
-	if len(w.names) > maxEntries {
-		return fmt.Errorf("more than %d entries", maxEntries)
+	if err := w.names.add(name, folder); err != nil {
+		return err
 	}
 	if size < 0 || size > maxTotal-w.total {
 		return fmt.Errorf("%q: more than %d bytes unpacked", name, int64(maxTotal))
@@ -244,7 +237,7 @@ func (w *walker) tar(r io.Reader, ends bool, meta func(name string, r io.Reader)
 			if name == "" || name == "." {
 				continue
 			}
-			if err := w.enter(name, 0); err != nil {
+			if err := w.enter(name, true, 0); err != nil {
 				return w.errorf(-1, "%w", err)
 			}
 			continue
@@ -252,7 +245,7 @@ func (w *walker) tar(r io.Reader, ends bool, meta func(name string, r io.Reader)
 		default:
 			return w.errorf(-1, "%q is a link, a device or another special entry (type %q)", name, h.Typeflag)
 		}
-		if err := w.enter(name, h.Size); err != nil {
+		if err := w.enter(name, false, h.Size); err != nil {
 			return w.errorf(-1, "%w", err)
 		}
 		if meta != nil {

@@ -78,7 +78,7 @@ func (w *walker) debControl(r io.Reader) error {
 	zr.Multistream(false)
 	// A walker of its own: the control files' names are not the payload's.
 	found := false
-	c := &walker{file: w.file, format: w.format, names: map[string]bool{}, fn: nil}
+	c := &walker{file: w.file, format: w.format, names: newNameSet(false), fn: nil}
 	limited := &io.LimitedReader{R: zr, N: maxControl}
 	err = c.tar(limited, true, func(name string, r io.Reader) (bool, error) {
 		found = found || name == "control"

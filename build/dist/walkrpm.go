@@ -196,17 +196,17 @@ func (h rpmHeader) number(tag uint32) (uint32, error) {
 func (w *walker) cpio(r io.Reader) error {
 	const typeMask, typeRegular, typeDir = 0o170000, 0o100000, 0o040000
 	header := make([]byte, 110)
-	for {
+	for n := 1; ; n++ {
 		if _, err := io.ReadFull(r, header); err != nil {
-			return w.errorf(-1, "the cpio header of entry %d: %w", len(w.names)+1, err)
+			return w.errorf(-1, "the cpio header of entry %d: %w", n, err)
 		}
 		var field [13]int64
 		for i := range field {
-			n, err := strconv.ParseUint(string(header[6+8*i:14+8*i]), 16, 32)
+			number, err := strconv.ParseUint(string(header[6+8*i:14+8*i]), 16, 32)
 			if err != nil || string(header[:6]) != "070701" {
-				return w.errorf(-1, "entry %d has no valid cpio header", len(w.names)+1)
+				return w.errorf(-1, "entry %d has no valid cpio header", n)
 			}
-			field[i] = int64(n)
+			field[i] = int64(number)
 		}
 		mode, size, nameLen := field[1], field[6], field[11]
 		if nameLen < 2 || nameLen > maxName {
@@ -230,7 +230,7 @@ func (w *walker) cpio(r io.Reader) error {
 			return nil
 		}
 		name = strings.TrimPrefix(strings.TrimPrefix(name, "."), "/")
-		if err := w.enter(name, size); err != nil {
+		if err := w.enter(name, mode&typeMask == typeDir, size); err != nil {
 			return w.errorf(-1, "%w", err)
 		}
 		switch mode & typeMask {

@@ -27,7 +27,7 @@ func (w *walker) zip() error {
 	for _, f := range zr.File {
 		name, isDir := strings.CutSuffix(f.Name, "/")
 		size := int64(f.UncompressedSize64)
-		if err := w.enter(name, size); err != nil {
+		if err := w.enter(name, isDir, size); err != nil {
 			return w.errorf(-1, "%w", err)
 		}
 		if isDir {

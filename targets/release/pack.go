@@ -98,7 +98,7 @@ type packer struct {
 func newPacker(ctx context.Context, own string, c *Config, o Options, version string, t time.Time) (*packer, error) {
 	extra, err := c.Shipping.Collect(o.dir(), filepath.ToSlash(c.Dist))
 	if err != nil {
-		return nil, &UsageError{err}
+		return nil, atItsLine(o.dir(), err)
 	}
 	if err := keepsIdentity(extra, o.identity(c)); err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 	d := newDigest("pack 1")
 	d.add(own, k.name, k.version, string(settings), t.UTC().Format(time.RFC3339))
 	for _, f := range extra {
-		sum, err := hashFile(ctx, f.Path)
+		sum, err := hashExtra(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -124,6 +124,30 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 	}
 	k.digest = d.sum()
 	return k, nil
+}
+
+// atItsLine says on which line of hallmark.yaml the key stands that an error is about.
+func atItsLine(dir string, err error) error {
+	data, readErr := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if !errors.As(err, new(*dist.ConfigError)) || readErr != nil {
+		return &UsageError{err}
+	}
+	d := decodeStrict(data, &Config{})
+	d.problems = nil
+	d.each("files", err)
+	return &ConfigError{File: ConfigFile, Problems: d.problems}
+}
+
+// hashExtra returns the SHA-256 of a further file, hex. The file is opened as it will be when it is packed.
+func hashExtra(ctx context.Context, f dist.File) (string, error) {
+	h := sha256.New()
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if _, err := f.WriteTo(h); err != nil {
+		return "", fmt.Errorf("reading %s: %w", f.Name, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // tryFormats finds out, before there is anything to pack, which package formats

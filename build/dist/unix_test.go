@@ -2,7 +2,10 @@
 
 package dist
 
-import "syscall"
+import (
+	"syscall"
+	"testing"
+)
 
 // cpuSeconds is what this process has used so far, of all cores.
 func cpuSeconds() float64 {
@@ -11,4 +14,11 @@ func cpuSeconds() float64 {
 		return 0
 	}
 	return float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9
+}
+
+func fifo(t *testing.T, name string) {
+	t.Helper()
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
