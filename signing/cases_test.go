@@ -52,6 +52,12 @@ var signatureCases = []signatureCase{
 	{file: "y00_control.cab", good: true},
 	{file: "z00_control.msi", good: true},
 
+	{file: "v01_noex_renamed.msi", kind: Untrusted, rule: RuleMetadata},
+	{file: "v01_noex_renamed.msi", off: []Rule{RuleMetadata}, good: true},
+	{file: "z04_second_DigitalSignature_first.msi", kind: Malformed, rule: RuleFormat},
+	{file: "z10_storage_named_ex.msi", kind: Malformed, rule: RuleFormat},
+	{file: "z30_clsid_of_streams.msi", kind: Malformed, rule: RulePadding},
+
 	{file: "h01_8_nested_9th_bad.exe", kind: Malformed, rule: RuleTable},
 	{file: "k02_ansi_in_cn.exe", good: true},
 	{file: "k04_screen_takeover.exe", kind: Untrusted, rule: RuleChain},

@@ -40,6 +40,7 @@ const (
 	RuleContent     Rule = "content"             // the signed content is of the scheme's type and length
 	RuleDigest      Rule = "digest"              // the file's digest is the signed one
 	RulePageHash    Rule = "page-hashes"         // where there are page hashes, they are those of the file
+	RuleMetadata    Rule = "msi-metadata"        // an MSI package's signature covers names and lengths
 	RuleSignature   Rule = "signature"           // the signature verifies with the signer's key
 	RuleWeak        Rule = "weak-digest"         // no SHA-1
 	RuleWeakKey     Rule = "weak-key"            // no RSA key under 2048 bits

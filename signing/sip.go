@@ -133,16 +133,18 @@ func verifySubject(subject sip.Subject, trust Trust) (*Signature, error) {
 	if !bytes.Equal(signed, digest) {
 		return nil, fail(Tampered, RuleDigest, 0, "the signed %v digest is %x, the file's is %x: the file was changed after signing", h, signed, digest)
 	}
-	if c, ok := subject.(sip.Container); ok && trust.enforces(RulePadding) {
-		if at, err := c.Hidden(); err != nil {
+	container, _ := subject.(sip.Container)
+	if container != nil && trust.enforces(RulePadding) {
+		if err := container.CheckFree(); err != nil {
 			return nil, fromSIP(err)
-		} else if at >= 0 {
-			return nil, fail(Malformed, RulePadding, at, "bytes hide in a free place of the container, which no digest covers (as in CVE-2020-1464)")
 		}
 	}
 	sig, err := checkAuthenticode(sd, trust)
 	if err != nil {
 		return nil, err
+	}
+	if container != nil && trust.enforces(RuleMetadata) && !container.CoversNames() {
+		return nil, fail(Untrusted, RuleMetadata, 0, "the package has no MsiDigitalSignatureEx, so the names and lengths of its streams could have been changed: sign it again (osslsigncode: -add-msi-dse)")
 	}
 	if err := checkPublisher(subject, sig.Signer); err != nil {
 		return nil, err
@@ -279,11 +281,14 @@ func nameValues(name string) []string {
 func fromSIP(err error) error {
 	var format *sip.FormatError
 	var tampered *sip.TamperedError
+	var free *sip.FreeError
 	switch {
 	case errors.Is(err, sip.ErrUnknown):
 		return &Error{Kind: Unsupported, Rule: RuleFormat, Err: err}
 	case errors.As(err, &format):
 		return &Error{Kind: Malformed, Rule: RuleFormat, Offset: format.Offset, Err: err}
+	case errors.As(err, &free):
+		return &Error{Kind: Malformed, Rule: RulePadding, Offset: free.Offset, Err: err}
 	case errors.As(err, &tampered):
 		return &Error{Kind: Tampered, Rule: RuleDigest, Err: err}
 	}

@@ -39,8 +39,10 @@ const (
 	typeStream    = 2
 	typeRoot      = 5
 	maxStorages   = 16      // nested; Windows Installer uses 2
-	maxEntries    = 1 << 20 // of a directory
+	maxEntries    = 1 << 17 // of a directory; large packages have some thousands
 	maxNameLength = 64      // bytes, with the zero at the end
+	maxCompound   = 2 << 30 // bytes; Windows Installer reads no larger package
+	rootName      = "Root Entry"
 )
 
 type compound struct {
@@ -56,6 +58,12 @@ type compound struct {
 	root    *node
 	entries []*node // all of the directory
 	inTree  []bool  // which of them the root leads to
+
+	header     [cfbHeader]byte
+	tables     map[uint32]uint32 // what the FAT must hold for its own sectors and those of the DIFAT
+	spare      []uint32          // entries of the DIFAT that list nothing, and the end of its chain
+	dirSectors uint32
+	unsorted   *node // an entry that is not where a search of the tree would find it
 }
 
 // node is a storage or stream.
@@ -78,18 +86,27 @@ func (n *node) is(name string) bool {
 	return bytes.Equal(n.name(), append(utf16LE(name), 0, 0))
 }
 
+// text returns the name for messages.
+func (n *node) text() string {
+	b := n.name()
+	return decodeUTF16LE(b[:max(0, len(b)-2)])
+}
+
 func malformedCFB(at int64, format string, args ...any) error {
 	return &FormatError{Format: "MSI", Offset: at, Detail: fmt.Sprintf(format, args...)}
 }
 
 func readCompound(r io.ReaderAt, size int64) (*compound, error) {
+	if size > maxCompound {
+		return nil, malformedCFB(0, "%d bytes: a package has at most %d", size, int64(maxCompound))
+	}
 	var h [cfbHeader]byte
 	if err := readFull(r, h[:], 0, size); err != nil {
 		return nil, malformedCFB(0, "header cut short")
 	}
 	u16 := func(at int) uint16 { return binary.LittleEndian.Uint16(h[at:]) }
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(h[at:]) }
-	c := &compound{r: r, size: size, version: u16(26), shift: uint(u16(30))}
+	c := &compound{r: r, size: size, version: u16(26), shift: uint(u16(30)), header: h, tables: make(map[uint32]uint32)}
 	if string(h[:8]) != cfbMagic || u16(28) != 0xfffe ||
 		!(c.version == 3 && c.shift == 9 || c.version == 4 && c.shift == 12) || u16(32) != miniShift || u32(56) != miniCutoff {
 		return nil, malformedCFB(24, "not a compound file of version 3 or 4")
@@ -152,18 +169,26 @@ func (c *compound) readFAT(listed []byte, count, difat, difatCount uint32) error
 		if err != nil {
 			return err
 		}
+		c.tables[difat] = difatSector
 		last := len(words) - 1
-		sectors = append(sectors, words[:min(last, int(count)-len(sectors))]...)
+		listed := min(last, int(count)-len(sectors))
+		sectors = append(sectors, words[:listed]...)
+		c.spare = append(c.spare, words[listed:last]...)
 		difat = words[last]
+	}
+	if difat != endOfChain { // some writers end it, or leave it out, otherwise
+		c.spare = append(c.spare, difat)
 	}
 	if len(sectors) != int(count) {
 		return malformedCFB(44, "%d FAT sectors are listed, the header says %d", len(sectors), count)
 	}
+	c.fat = make([]uint32, 0, int64(len(sectors))*c.sectorSize()/4)
 	for _, s := range sectors {
 		words, err := c.words(s)
 		if err != nil {
 			return err
 		}
+		c.tables[s] = fatSector
 		c.fat = append(c.fat, words...)
 	}
 	return nil
@@ -175,7 +200,7 @@ func (c *compound) chain(first uint32, want int64) ([]uint32, error) {
 	if want > int64(len(c.used)) {
 		return nil, malformedCFB(0, "a stream of %d sectors in a file of %d", want, len(c.used))
 	}
-	var sectors []uint32
+	sectors := make([]uint32, 0, max(0, want))
 	for s := first; s != endOfChain; s = c.fat[s] {
 		if want >= 0 && int64(len(sectors)) == want {
 			return nil, malformedCFB(0, "a chain is longer than its stream")
@@ -225,6 +250,7 @@ func (c *compound) readDirectory(first uint32) error {
 	if len(sectors) == 0 || len(sectors)*perSector > maxEntries {
 		return malformedCFB(48, "a directory of %d sectors", len(sectors))
 	}
+	c.dirSectors = uint32(len(sectors))
 	d := &directory{c: c, nodes: make([]*node, 0, len(sectors)*perSector)}
 	sector := make([]byte, c.sectorSize())
 	for _, s := range sectors {
@@ -276,40 +302,63 @@ type directory struct {
 	seen  []bool
 }
 
-// children gathers what is below a storage.
+// children gathers what is below a storage, in the order of the tree: what is
+// left of an entry, the entry, what is right of it.
 func (d *directory) children(parent *node, depth int) error {
 	if depth > maxStorages {
 		return malformedCFB(0, "storages nested deeper than %d", maxStorages)
 	}
-	stack := []uint32{binary.LittleEndian.Uint32(parent.entry[76:])}
-	for len(stack) > 0 {
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if id == noEntry {
+	var path []uint32
+	for id := binary.LittleEndian.Uint32(parent.entry[76:]); id != noEntry || len(path) > 0; {
+		if id != noEntry {
+			if int64(id) >= int64(len(d.nodes)) || d.seen[id] {
+				return malformedCFB(0, "directory entry %#x is not there, or is used twice", id)
+			}
+			d.seen[id] = true
+			path = append(path, id)
+			id = binary.LittleEndian.Uint32(d.nodes[id].entry[68:])
 			continue
 		}
-		if int64(id) >= int64(len(d.nodes)) || d.seen[id] {
-			return malformedCFB(0, "directory entry %#x is not there, or is used twice", id)
-		}
-		d.seen[id] = true
+		id, path = path[len(path)-1], path[:len(path)-1]
 		n := d.nodes[id]
-		if l := binary.LittleEndian.Uint16(n.entry[64:]); l < 4 || l > maxNameLength || l%2 != 0 || n.entry[l-2] != 0 || n.entry[l-1] != 0 {
-			return malformedCFB(0, "directory entry %#x has a bad name", id)
-		}
-		switch n.kind() {
-		case typeStorage:
-			if err := d.children(n, depth+1); err != nil {
-				return err
-			}
-		case typeStream:
-			if err := d.c.openStream(n); err != nil {
-				return err
-			}
-		default:
-			return malformedCFB(0, "directory entry %#x is of type %d", id, n.kind())
+		if err := d.open(n, id, depth); err != nil {
+			return err
 		}
 		parent.kids = append(parent.kids, n)
-		stack = append(stack, binary.LittleEndian.Uint32(n.entry[68:]), binary.LittleEndian.Uint32(n.entry[72:]))
+		id = binary.LittleEndian.Uint32(n.entry[72:])
+	}
+	return d.checkNames(parent.kids)
+}
+
+// open reads what an entry leads to.
+func (d *directory) open(n *node, id uint32, depth int) error {
+	if l := binary.LittleEndian.Uint16(n.entry[64:]); l < 4 || l > maxNameLength || l%2 != 0 || n.entry[l-2] != 0 || n.entry[l-1] != 0 {
+		return malformedCFB(0, "directory entry %#x has a bad name", id)
+	}
+	switch n.kind() {
+	case typeStorage:
+		return d.children(n, depth+1)
+	case typeStream:
+		return d.c.openStream(n)
+	}
+	return malformedCFB(0, "directory entry %#x is of type %d", id, n.kind())
+}
+
+// checkNames demands that no two entries of a storage have one name, which would
+// leave it to the reader which one it takes. Names are compared without regard to
+// case, as MS-CFB, 2.6.4, does.
+func (d *directory) checkNames(kids []*node) error {
+	for i := 1; i < len(kids); i++ {
+		if compareNames(kids[i-1], kids[i]) >= 0 && d.c.unsorted == nil {
+			d.c.unsorted = kids[i]
+		}
+	}
+	sorted := slices.Clone(kids)
+	sortKids(sorted)
+	for i := 1; i < len(sorted); i++ {
+		if compareNames(sorted[i-1], sorted[i]) == 0 {
+			return malformedCFB(0, "a storage has two entries named %q", sorted[i].text())
+		}
 	}
 	return nil
 }
@@ -345,7 +394,7 @@ func (c *compound) copyStream(w io.Writer, n *node) error {
 		_, err := w.Write(n.content)
 		return err
 	}
-	left := n.length
+	left, b := n.length, make([]byte, min(n.length, copySize))
 	for i := 0; i < len(n.sectors); {
 		at, run := c.place(n, i)
 		j := i + 1
@@ -357,12 +406,19 @@ func (c *compound) copyStream(w io.Writer, n *node) error {
 			run += length
 		}
 		run = min(run, left)
-		if copied, err := io.Copy(w, io.NewSectionReader(c.r, at, run)); err != nil {
-			return err
-		} else if copied < run {
-			return malformedCFB(at, "a stream is cut short")
-		}
 		left -= run
+		for end := at + run; at < end; {
+			part := b[:min(int64(len(b)), end-at)]
+			if err := readFull(c.r, part, at, c.size); err == io.ErrUnexpectedEOF {
+				return malformedCFB(at, "a stream is cut short")
+			} else if err != nil {
+				return err
+			}
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+			at += int64(len(part))
+		}
 		i = j
 	}
 	return nil
@@ -378,22 +434,26 @@ func (c *compound) place(n *node, i int) (at, length int64) {
 	return c.offset(c.mini[in>>c.shift]) + in&(c.sectorSize()-1), 1 << miniShift
 }
 
-// sortKids puts entries into the order of MS-CFB, 2.6.4: shorter names first,
-// those of one length by their upper-case code units.
-func sortKids(kids []*node) {
-	slices.SortFunc(kids, func(a, b *node) int {
-		x, y := a.name(), b.name()
-		if len(x) != len(y) {
-			return len(x) - len(y)
+// copySize is how much of a stream is in memory at a time.
+const copySize = 1 << 16
+
+// sortKids puts entries into the order of MS-CFB, 2.6.4.
+func sortKids(kids []*node) { slices.SortFunc(kids, compareNames) }
+
+// compareNames orders names as MS-CFB, 2.6.4, does: shorter names first, those of
+// one length by their upper-case code units.
+func compareNames(a, b *node) int {
+	x, y := a.name(), b.name()
+	if len(x) != len(y) {
+		return len(x) - len(y)
+	}
+	for i := 0; i < len(x); i += 2 {
+		u, v := upper(binary.LittleEndian.Uint16(x[i:])), upper(binary.LittleEndian.Uint16(y[i:]))
+		if u != v {
+			return int(u) - int(v)
 		}
-		for i := 0; i < len(x); i += 2 {
-			u, v := upper(binary.LittleEndian.Uint16(x[i:])), upper(binary.LittleEndian.Uint16(y[i:]))
-			if u != v {
-				return int(u) - int(v)
-			}
-		}
-		return 0
-	})
+	}
+	return 0
 }
 
 func upper(u uint16) uint16 {

@@ -32,8 +32,8 @@ import (
 //
 // Without it names and lengths could be changed, so the writer always makes it.
 // Neither digest covers the rest of the container: free sectors, what is
-// behind the ends of streams, the shape of the trees. The writer leaves nothing
-// there, and Hidden looks whether somebody else did.
+// behind the ends of streams, fields of directory entries, the shape of the trees.
+// The writer leaves nothing there, and CheckFree looks whether somebody else did.
 type msi struct {
 	*compound
 	signature []byte
@@ -64,14 +64,17 @@ func openMSI(r io.ReaderAt, size int64) (Subject, error) {
 	return m, err
 }
 
-// read returns the content of a stream in the root; nil without one.
+// read returns the content of a stream in the root; nil without one. Names differ
+// by more than case, so an entry that differs from name by case alone is what
+// Windows takes for it.
 func (m *msi) read(name string, most int) ([]byte, error) {
+	want := newStream(name, nil)
 	for _, n := range m.root.kids {
-		if !n.is(name) {
+		if compareNames(n, want) != 0 {
 			continue
 		}
-		if n.kind() != typeStream || n.length == 0 || n.length > int64(most) {
-			return nil, malformedCFB(0, "%q is not a stream of 1 to %d bytes", name, most)
+		if !n.is(name) || n.kind() != typeStream || n.length == 0 || n.length > int64(most) {
+			return nil, malformedCFB(0, "%q is not a stream of that name with 1 to %d bytes", name, most)
 		}
 		var b bytes.Buffer
 		if err := m.copyStream(&b, n); err != nil {
@@ -173,6 +176,7 @@ func (m *msi) signed(storage *node) []*node {
 }
 
 func (m *msi) Sign(dst *os.File, h crypto.Hash, by Signer) error {
+	m.root.normalize()
 	extended := m.directoryDigest(h)
 	digest, err := m.contentDigest(h, extended)
 	if err != nil {
@@ -199,10 +203,46 @@ func newStream(name string, content []byte) *node {
 	return n
 }
 
+// normalize gives the fields of an entry, and of what is below it, that no digest
+// covers the values that [msi.CheckFree] demands; links, beginnings and lengths are
+// for the writer.
+func (n *node) normalize() {
+	e, le := n.entry[:], binary.LittleEndian
+	switch n.kind() {
+	case typeRoot:
+		name := append(utf16LE(rootName), 0, 0)
+		clear(e[:64])
+		copy(e, name)
+		le.PutUint16(e[64:], uint16(len(name)))
+		le.PutUint32(e[68:], noEntry)
+		le.PutUint32(e[72:], noEntry)
+		clear(e[100:116])
+	case typeStorage:
+		clear(e[le.Uint16(e[64:]):64])
+		clear(e[116:128])
+	default:
+		clear(e[le.Uint16(e[64:]):64])
+		le.PutUint32(e[76:], noEntry)
+		clear(e[80:96])
+		clear(e[100:116])
+	}
+	for _, kid := range n.kids {
+		kid.normalize()
+	}
+}
+
 func utf16LE(s string) []byte {
 	var b []byte
 	for _, u := range utf16.Encode([]rune(s)) {
 		b = binary.LittleEndian.AppendUint16(b, u)
 	}
 	return b
+}
+
+func decodeUTF16LE(b []byte) string {
+	units := make([]uint16, len(b)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(b[2*i:])
+	}
+	return string(utf16.Decode(units))
 }

@@ -285,5 +285,10 @@ func FuzzOpen(f *testing.F) {
 		if want, _ := (&fakeSigner{}).SignDigest(digest); !bytes.Equal(again.Signature(), want) {
 			t.Fatal("what was signed has another digest")
 		}
+		if c, ok := again.(Container); ok {
+			if err := c.CheckFree(); err != nil || !c.CoversNames() {
+				t.Fatalf("what was signed has bytes that nothing covers: %v", err)
+			}
+		}
 	})
 }
