@@ -54,6 +54,9 @@ var signatureCases = []signatureCase{
 
 	{file: "v01_noex_renamed.msi", kind: Untrusted, rule: RuleMetadata},
 	{file: "v01_noex_renamed.msi", off: []Rule{RuleMetadata}, good: true},
+	{file: "x01_p7x_central_comment.msix", kind: Malformed, rule: RulePadding},
+	{file: "x04_slack_before_directory.msix", kind: Malformed, rule: RulePadding},
+	{file: "x11_local_name.msix", kind: Malformed, rule: RulePadding},
 	{file: "z04_second_DigitalSignature_first.msi", kind: Malformed, rule: RuleFormat},
 	{file: "z10_storage_named_ex.msi", kind: Malformed, rule: RuleFormat},
 	{file: "z30_clsid_of_streams.msi", kind: Malformed, rule: RulePadding},

@@ -315,12 +315,7 @@ func TestSIPFlips(t *testing.T) {
 			in := i - directory
 			return in >= 0 && in < 4096 && in%128 == 67 || in >= 108 && in < 116
 		}},
-		{"App1_1.0.3.0_x64.appx", func(b []byte, i int) bool {
-			// Fields of the signature's own entry and of the central directory's end.
-			entry := bytes.LastIndex(b, []byte("AppxSignature.p7x")) - 46
-			local := int(binary.LittleEndian.Uint32(b[entry+42:]))
-			return i >= local && i < local+30 || i >= entry || bytes.Contains(b[max(0, i-24):i+1], []byte("PK\x07\x08"))
-		}},
+		{"App1_1.0.3.0_x64.appx", nil},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			t.Parallel()

@@ -49,7 +49,10 @@ const (
 	msixPrefix      = "PKCX"
 	signatureType   = `<Override PartName="/AppxSignature.p7x" ContentType="application/vnd.ms-appx.signature"/>`
 	maxContentTypes = 4 << 20
-	maxManifest     = 16 << 20
+	maxManifest     = 2 << 20
+	maxInnerCatalog = 16 << 20
+	maxBlockMap     = 128 << 20 // of a package of 100 GB
+	maxBlockMapHead = 64 << 10  // up to its first element
 )
 
 // A Publisher is a subject that names its signer.
@@ -92,15 +95,15 @@ func openMSIX(r io.ReaderAt, size int64) (Subject, error) {
 
 // blockMapHash returns the digest algorithm of the block map.
 func (m *msix) blockMapHash() (crypto.Hash, error) {
-	r, err := m.open(m.find(msixBlockMap))
+	r, err := m.open(m.find(msixBlockMap), maxBlockMap)
 	if err != nil {
 		return 0, err
 	}
-	d := xml.NewDecoder(r)
+	d := xml.NewDecoder(io.LimitReader(r, maxBlockMapHead))
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return 0, malformedZIP(0, "reading %s: %v", msixBlockMap, err)
+			return 0, malformedZIP(0, "reading the first %d bytes of %s: %v", maxBlockMapHead, msixBlockMap, err)
 		}
 		start, ok := token.(xml.StartElement)
 		if !ok {
@@ -189,14 +192,17 @@ func (m *msix) digest(h crypto.Hash, r io.ReaderAt, length int64, entries []zipE
 	if err := add("AXCD", bytes.NewReader(m.tail(entries, length))); err != nil {
 		return nil, err
 	}
-	for _, part := range []struct{ tag, name string }{{"AXCT", msixTypes}, {"AXBM", msixBlockMap}, {"AXCI", msixCatalog}} {
+	for _, part := range []struct {
+		tag, name string
+		most      int64
+	}{{"AXCT", msixTypes, maxContentTypes}, {"AXBM", msixBlockMap, maxBlockMap}, {"AXCI", msixCatalog, maxInnerCatalog}} {
 		e := m.find(part.name)
 		if e == nil {
 			continue // the catalog: openMSIX demands the others
 		}
 		content, err := io.Reader(bytes.NewReader(changed[part.name])), error(nil)
 		if changed[part.name] == nil {
-			content, err = m.open(e)
+			content, err = m.open(e, part.most)
 		}
 		if err == nil {
 			err = add(part.tag, content)
@@ -257,7 +263,7 @@ func (m *msix) change(by Signer) (map[string][]byte, error) {
 		return nil, err
 	}
 	if e := m.find(msixCatalog); e != nil {
-		catalog, err := m.read(e, maxManifest)
+		catalog, err := m.read(e, maxInnerCatalog)
 		if err != nil {
 			return nil, err
 		}

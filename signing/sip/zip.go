@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"strings"
 )
 
 // zipFile is a ZIP file (APPNOTE.TXT) as MSIX has it: entries without gaps from
@@ -37,6 +38,7 @@ const (
 	zipEndMagic     = "PK\x05\x06"
 	zip64EndMagic   = "PK\x06\x06"
 	zip64LocMagic   = "PK\x06\x07"
+	zipDataMagic    = "PK\x07\x08"
 	zipLocalSize    = 30
 	zipCentralSize  = 46
 	zipEndSize      = 22
@@ -46,7 +48,10 @@ const (
 	zipStore        = 0
 	zipDeflate      = 8
 	zip1980         = 0x21     // 1 January 1980, the first day of ZIP
-	maxDirectory    = 64 << 20 // bytes
+	maxDirectory    = 32 << 20 // bytes
+	maxZIPEntries   = 1 << 18
+	maxRatio        = 200     // of lengths inflated and deflated: XML with digests has less than 4
+	freeRatio       = 4 << 20 // bytes; what inflates to less may do so from anything
 )
 
 func malformedZIP(at int64, format string, args ...any) error {
@@ -74,6 +79,9 @@ func readZIP(r io.ReaderAt, size int64) (*zipFile, error) {
 			return nil, malformedZIP(size-zipEndSize-zip64LocSize, "the ZIP64 end record is elsewhere")
 		}
 	}
+	if count > maxZIPEntries {
+		return nil, malformedZIP(size-zipEndSize, "%d entries; at most %d are read", count, maxZIPEntries)
+	}
 	if z.directory < 0 || length < 0 || length > maxDirectory || z.directory != size-int64(len(z.end))-length {
 		return nil, malformedZIP(size-zipEndSize, "the central directory does not lie between the entries and its end record")
 	}
@@ -88,7 +96,8 @@ func readZIP(r io.ReaderAt, size int64) (*zipFile, error) {
 // its order and without gaps.
 func (z *zipFile) readEntries(directory []byte, count int64) error {
 	le := binary.LittleEndian
-	seen := make(map[string]bool)
+	seen := make(map[string]bool, min(max(count, 0), int64(len(directory)/zipCentralSize)))
+	z.entries = make([]zipEntry, 0, min(max(count, 0), int64(len(directory)/zipCentralSize)))
 	for at := z.directory; len(directory) > 0; {
 		if len(directory) < zipCentralSize || string(directory[:4]) != zipCentralMagic {
 			return malformedZIP(at, "not an entry of a central directory")
@@ -112,11 +121,14 @@ func (z *zipFile) readEntries(directory []byte, count int64) error {
 				*f.value, wide = int64(le.Uint64(wide)), wide[8:]
 			}
 		}
-		if seen[e.name] {
+		if key := strings.ToLower(e.name); seen[key] { // Windows does not tell them apart
 			return malformedZIP(at, "entry %q twice", e.name)
+		} else {
+			seen[key] = true
 		}
-		seen[e.name] = true
-		z.entries = append(z.entries, e)
+		if z.entries = append(z.entries, e); len(z.entries) > maxZIPEntries {
+			return malformedZIP(at, "more than %d entries", maxZIPEntries)
+		}
 		directory, at = directory[length:], at+int64(length)
 	}
 	if int64(len(z.entries)) != count || count == 0 {
@@ -161,8 +173,15 @@ func (z *zipFile) find(name string) *zipEntry {
 }
 
 // open reads an entry's content, up to its length, which is checked at the end
-// together with its CRC.
-func (z *zipFile) open(e *zipEntry) (io.Reader, error) {
+// together with its CRC. An entry of more than most bytes is refused, and one that
+// inflates to far more than what digests in XML do.
+func (z *zipFile) open(e *zipEntry, most int64) (io.Reader, error) {
+	if e.size > most {
+		return nil, malformedZIP(e.offset, "entry %q has %d bytes, at most %d are read", e.name, e.size, most)
+	}
+	if e.size > freeRatio && e.size/maxRatio > e.compressed {
+		return nil, malformedZIP(e.offset, "entry %q inflates from %d to %d bytes, more than %d times", e.name, e.compressed, e.size, maxRatio)
+	}
 	var h [zipLocalSize]byte
 	if err := readFull(z.r, h[:], e.offset, z.directory); err != nil {
 		return nil, err
@@ -201,10 +220,7 @@ func (c *checked) Read(b []byte) (int, error) {
 
 // read returns the content of an entry.
 func (z *zipFile) read(e *zipEntry, most int64) ([]byte, error) {
-	if e.size > most {
-		return nil, malformedZIP(e.offset, "entry %q has %d bytes, at most %d are read", e.name, e.size, most)
-	}
-	r, err := z.open(e)
+	r, err := z.open(e, most)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +282,8 @@ func (e zipEntry) moved(offset int64) zipEntry {
 }
 
 // tail returns the central directory of entries at an offset, with its end
-// records in the form that the file has.
+// records in the form that the file has. The numbers of disks in the last one are
+// zeros: MakeAppx writes 0xffff there, and Windows and osslsigncode digest zeros.
 func (z *zipFile) tail(entries []zipEntry, at int64) []byte {
 	var b []byte
 	for _, e := range entries {
@@ -275,6 +292,7 @@ func (z *zipFile) tail(entries []zipEntry, at int64) []byte {
 	length, le := len(b), binary.LittleEndian
 	end := bytes.Clone(z.end)
 	last := end[len(end)-zipEndSize:]
+	clear(last[4:8])
 	if len(end) > zipEndSize {
 		le.PutUint64(end[24:], uint64(len(entries)))
 		le.PutUint64(end[32:], uint64(len(entries)))
