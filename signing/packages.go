@@ -16,10 +16,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
 )
 
@@ -214,102 +212,4 @@ func armored(kind string, data []byte) ([]byte, error) {
 	}
 	b.WriteByte('\n')
 	return b.Bytes(), nil
-}
-
-// VerifyPackage verifies one signature of a package by the key of the first
-// certificate of trust.Known, and that certificate by trust. An OpenPGP
-// signature's time is what its maker claims, so the certificate must be valid now.
-// signed is what the signature is over.
-func VerifyPackage(format string, signature []byte, signed io.Reader, trust Trust) (*Signature, error) {
-	if len(trust.Known) == 0 {
-		return nil, fail(Untrusted, RuleChain, 0, "a package's signature holds no certificate, and none of its signer is known here")
-	}
-	signer := trust.Known[0]
-	var err error
-	h := crypto.SHA1
-	if format == PackageAPK {
-		err = verifyAPK(signer, signature, signed)
-	} else {
-		h, err = verifyPGP(signer, signature, signed)
-	}
-	if err != nil {
-		return nil, err
-	}
-	trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
-	sig, err := vouch(signer, &cms.SignerInfo{Hash: h}, nil, trust, nil)
-	if err != nil {
-		return nil, err
-	}
-	sig.Scheme = format
-	return sig, nil
-}
-
-func verifyAPK(signer *x509.Certificate, signature []byte, signed io.Reader) error {
-	pub, ok := signer.PublicKey.(*rsa.PublicKey)
-	if !ok {
-		return fail(Untrusted, RuleSignature, 0, "an apk's signature is by an RSA key, which %q is not", signer.Subject)
-	}
-	h := crypto.SHA1.New()
-	if _, err := io.Copy(h, signed); err != nil {
-		return err
-	}
-	if err := rsa.VerifyPKCS1v15(pub, crypto.SHA1, h.Sum(nil), signature); err != nil {
-		return fail(Tampered, RuleSignature, 0, "the apk's signature is not over its control segment by the key of %q: %w", signer.Subject, err)
-	}
-	return nil
-}
-
-func verifyPGP(signer *x509.Certificate, signature []byte, signed io.Reader) (crypto.Hash, error) {
-	if bytes.HasPrefix(signature, []byte("-----BEGIN ")) {
-		block, err := armor.Decode(bytes.NewReader(signature))
-		if err != nil {
-			return 0, fail(Malformed, RuleFormat, 0, "OpenPGP armor: %w", err)
-		}
-		if signature, err = io.ReadAll(block.Body); err != nil {
-			return 0, fail(Malformed, RuleFormat, 0, "OpenPGP armor: %w", err)
-		}
-	}
-	packets := bytes.NewReader(signature)
-	p, err := packet.Read(packets)
-	sig, ok := p.(*packet.Signature)
-	if err != nil || !ok || packets.Len() > 0 {
-		return 0, fail(Malformed, RuleFormat, 0, "not one OpenPGP signature: %v", err)
-	}
-	var canonical bytes.Buffer
-	if err := sig.Serialize(&canonical); err != nil || !bytes.Equal(canonical.Bytes(), signature) {
-		return 0, fail(Malformed, RuleFormat, 0, "the OpenPGP signature is not written as signers write it, so that bytes of it are covered by nothing")
-	}
-	if sig.Hash.Size() < crypto.SHA256.Size() {
-		return 0, fail(Untrusted, RuleWeak, 0, "the OpenPGP signature is over %v", sig.Hash)
-	}
-	h, err := sig.PrepareVerify()
-	if err != nil {
-		return 0, fail(Malformed, RuleFormat, 0, "OpenPGP signature: %w", err)
-	}
-	if _, err := io.Copy(h, signed); err != nil {
-		return 0, err
-	}
-	var public *packet.PublicKey
-	switch pub := signer.PublicKey.(type) {
-	case *rsa.PublicKey:
-		public = packet.NewRSAPublicKey(signer.NotBefore, pub)
-	case *ecdsa.PublicKey:
-		if public, err = pgpPublic(pub, signer.NotBefore); err != nil {
-			return 0, err
-		}
-	default:
-		return 0, fail(Untrusted, RuleSignature, 0, "OpenPGP has no form for the key of %q", signer.Subject)
-	}
-	if err := public.VerifySignature(h, sig); err != nil {
-		var bad pgperrors.SignatureError
-		if errors.As(err, &bad) {
-			return 0, fail(Tampered, RuleSignature, 0, "the OpenPGP signature is not over this package by the key of %q: %w", signer.Subject, err)
-		}
-		return 0, fail(Malformed, RuleSignature, 0, "OpenPGP signature: %w", err)
-	}
-	// RFC 4880 section 5.2.3: the left 16 bits of the digest, for a quick check.
-	if !bytes.Equal(h.Sum(nil)[:2], sig.HashTag[:]) {
-		return 0, fail(Malformed, RuleSignature, 0, "the OpenPGP signature does not repeat the beginning of its digest")
-	}
-	return sig.Hash, nil
 }
