@@ -83,6 +83,7 @@ func allowed() map[string][]string {
 		"signing/compat/debugged": {},
 		"signing/compat/ask":      {"signing/compat"},
 		"signing/sip":             {},
+		"signing/mutation":        {},
 		"signing":                 {"signing/key", "signing/cms", "signing/sip"},
 		"signing/tsa":             {"signing/key", "signing/cms"},
 		"targets/release":         {"build", "build/host", "build/quote", "build/bench", "build/dist", "signing", "signing/cms", "signing/key", "signing/tsa", "signing/compat", "targets/page"},
