@@ -139,7 +139,7 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 	if _, _, err := readTrailer(r, content); !isUnsigned(err) {
 		return nil, fail(Malformed, RuleTrailing, content, "another appended signature below this one, which no kernel looks at: sign again, which replaces both")
 	}
-	sd, err := parseBare(der, content, trust)
+	sd, err := parseBare(der, content)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func verifyAppended(ctx context.Context, r io.ReaderAt, size int64, trust Trust)
 		}
 		digest = d.Sum(nil)
 		return digest, nil
-	}, trust, cms.OIDTimestampToken)
+	}, trust, tokenAttributes())
 	if err != nil {
 		return nil, tamperedContent(err, content)
 	}

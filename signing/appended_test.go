@@ -95,7 +95,7 @@ func TestAppendedEqualsSignFile(t *testing.T) {
 		if _, err := (Appended{}).Verify(t.Context(), theirs, trust); err == nil {
 			t.Error("verified by a signer that we cannot know")
 		} else {
-			wantError(t, err, Untrusted, RuleChain)
+			wantError(t, err, UnknownSigner, RuleChain)
 		}
 		trust.Known = w.key.Chain
 		if _, err := (Appended{}).Verify(t.Context(), theirs, trust); err != nil {

@@ -248,21 +248,23 @@ func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Sig
 	}
 	v := &peVerifier{ctx: ctx, file: p, r: r, trust: trust, digests: make(map[crypto.Hash][]byte), pages: make(map[crypto.Hash][]byte)}
 	var primary *Signature
+	var worst error
 	for i, der := range ders {
 		sig, err := v.verify(der, 0)
-		if err != nil {
-			var e *Error
-			if errors.As(err, &e) && e.Kind == Malformed && e.Offset == 0 {
-				e.Offset = p.tableOffset
-			}
-			return nil, err
+		var e *Error
+		if errors.As(err, &e) && e.Kind == Malformed && e.Offset == 0 {
+			e.Offset = p.tableOffset
 		}
+		worst = graver(worst, err)
 		if i == 0 {
 			primary = sig
 		}
 	}
-	if err := v.checkChecksum(table); err != nil {
-		return nil, err
+	if worst == nil || signatureHeld(worst) {
+		worst = graver(worst, v.checkChecksum(table))
+	}
+	if worst != nil {
+		return nil, worst
 	}
 	return primary, nil
 }
@@ -388,31 +390,30 @@ func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
 	if !bytes.Equal(signed.pages, pages) {
 		return nil, fail(Tampered, RulePageHash, 0, "the signed page hashes are not those of the file")
 	}
-	sig, err := checkSigner(sd, sd.ContentDigest, v.trust, cms.OIDSpcTimestampToken, cms.OIDTimestampToken)
-	if err != nil {
+	sig, err := checkSigner(sd, sd.ContentDigest, v.trust, authenticodeAttributes(true))
+	if err == nil {
+		sig.Scheme, sig.Digest, sig.PageHashes = Authenticode{}.Name(), digest, pages != nil
+		if sig.Description, sig.URL, err = parseOpusInfo(sd.Signers[0].Attribute(oidSpcSpOpusInfo)); err != nil {
+			err = fail(Malformed, RuleContent, 0, "%w", err)
+		}
+	}
+	if v.single && err == nil {
+		return sig, nil
+	}
+	if v.single || err != nil && !signatureHeld(err) {
 		return nil, err
 	}
-	sig.Scheme, sig.Digest, sig.PageHashes = Authenticode{}.Name(), digest, pages != nil
-	if sig.Description, sig.URL, err = parseOpusInfo(sd.Signers[0].Attribute(oidSpcSpOpusInfo)); err != nil {
-		return nil, fail(Malformed, RuleContent, 0, "%w", err)
-	}
 	for _, a := range sd.Signers[0].Unsigned {
-		switch {
-		case a.Type.Equal(oidSpcNestedSignature):
-			for _, nested := range a.Values {
-				if v.single {
-					continue
-				}
-				if _, err := v.verify(nested, depth+1); err != nil {
-					return nil, err
-				}
-			}
-		case a.Type.Equal(cms.OIDSpcTimestampToken), a.Type.Equal(cms.OIDTimestampToken), a.Type.Equal(cms.OIDCountersignature):
-		default:
-			if v.trust.enforces(RuleUnsigned) {
-				return nil, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)
-			}
+		if !a.Type.Equal(oidSpcNestedSignature) {
+			continue
 		}
+		for _, nested := range a.Values {
+			_, nestedErr := v.verify(nested, depth+1)
+			err = graver(err, nestedErr)
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return sig, nil
 }
@@ -432,7 +433,7 @@ func (v *peVerifier) checkChecksum(table []byte) error {
 		return err
 	}
 	if is, want := binary.LittleEndian.Uint32(stored[:]), sum.value(); is != want {
-		return fail(Tampered, RuleChecksum, v.file.checksum, "the header's checksum is %#08x, the file's is %#08x", is, want)
+		return fail(Malformed, RuleChecksum, v.file.checksum, "the header's checksum is %#08x, the file's is %#08x: it was not set after signing, or the certificate table was changed", is, want)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -144,7 +143,7 @@ func parseBundle(b []byte, trust Trust) (*bundlepb.Bundle, *x509.Certificate, er
 	case signature == nil || signature.GetMessageDigest() == nil:
 		return nil, nil, bad("not a signature of a file, but an envelope")
 	case material.GetCertificate() == nil:
-		return nil, nil, fail(Untrusted, RuleChain, 0, "the bundle holds no certificate")
+		return nil, nil, fail(UnknownSigner, RuleChain, 0, "the bundle holds no certificate")
 	case len(material.GetTlogEntries()) > 0 && trust.enforces(RuleUnsigned):
 		return nil, nil, fail(Malformed, RuleUnsigned, 0, "an entry of a transparency log, which is not checked here")
 	}
@@ -187,7 +186,11 @@ func (s Bundle) Verify(ctx context.Context, file, signature string, trust Trust)
 			}
 			si.Unsigned = append(si.Unsigned, cms.Attribute{Type: cms.OIDTimestampToken, Values: [][]byte{token}})
 		}
-		sig, err := vouch(signer, si, nil, trust, []asn1.ObjectIdentifier{cms.OIDTimestampToken})
+		stamp, err := readTimestamp(si, nil, trust, tokenAttributes())
+		if err != nil {
+			return nil, err
+		}
+		sig, err := vouch(signer, h, stamp, nil, trust)
 		if err != nil {
 			return nil, err
 		}

@@ -61,6 +61,8 @@ var signatureCases = []signatureCase{
 	{file: "z10_storage_named_ex.msi", kind: Malformed, rule: RuleFormat},
 	{file: "z30_clsid_of_streams.msi", kind: Malformed, rule: RulePadding},
 
+	{file: "d05_payload_as_countersignature.exe", kind: Malformed, rule: RuleUnsigned},
+	{file: "y22_payload_countersignature.cab", kind: Malformed, rule: RuleUnsigned},
 	{file: "h01_8_nested_9th_bad.exe", kind: Malformed, rule: RuleTable},
 	{file: "k02_ansi_in_cn.exe", good: true},
 	{file: "k04_screen_takeover.exe", kind: Untrusted, rule: RuleChain},

@@ -290,22 +290,7 @@ func TestLegacyTimestamp(t *testing.T) {
 	w := sharedWorld()
 	src := goProgram(t, "windows", "386", "-s -w")
 	primary := primaryOf(t, mustSign(t, Authenticode{}, src, w.key, nil))
-	sd, err := cms.Parse(primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := crypto.SHA256.New()
-	d.Write(sd.Signers[0].Signature)
-	at, err := asn1.Marshal(time.Now().Add(-time.Hour / 2).UTC())
-	if err != nil {
-		t.Fatal(err)
-	}
-	counter, err := cms.Message{ContentType: cms.OIDData, Hash: crypto.SHA256, Digest: d.Sum(nil), NullParams: true,
-		Attributes: []cms.Attribute{{Type: cms.OIDSigningTime, Values: [][]byte{at}}}}.Sign(w.tsa.signer, w.tsa.chain[0], nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	element := takeApart(t, counter)[0].signedData().last().parts[0].encode(t)
+	element := counterSign(t, w, primary)
 	for name, change := range map[string]func([]byte) []byte{
 		"good":    func(b []byte) []byte { return b },
 		"damaged": func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
@@ -335,4 +320,22 @@ func TestLegacyTimestamp(t *testing.T) {
 		_, err = Authenticode{}.Verify(t.Context(), file, trust)
 		wantError(t, err, Untrusted, RuleTSA)
 	}
+}
+
+// counterSignature returns a countersignature (PKCS #9) of a signature value by
+// the timestamp authority of w, as of half an hour ago.
+func counterSignature(t testing.TB, w *world, signature []byte, h crypto.Hash) []byte {
+	t.Helper()
+	d := h.New()
+	d.Write(signature)
+	at, err := asn1.Marshal(time.Now().Add(-time.Hour / 2).UTC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter, err := cms.Message{ContentType: cms.OIDData, Hash: h, Digest: d.Sum(nil), NullParams: true,
+		Attributes: []cms.Attribute{{Type: cms.OIDSigningTime, Values: [][]byte{at}}}}.Sign(w.tsa.signer, w.tsa.chain[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return takeApart(t, counter)[0].signedData().last().parts[0].encode(t)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hallmark-build/hallmark/signing/cms"
 )
@@ -14,16 +15,17 @@ import (
 type Kind int
 
 const (
-	Unsupported Kind = iota // no scheme for this kind of file
-	Unsigned                // well formed, and without a signature
-	Tampered                // the signature is for other content, or was changed itself
-	Untrusted               // holds, but the signer, its usage or its strength is not accepted
-	Expired                 // was good once; there is no timestamp from that time
-	Malformed               // file or signature break their format
+	Unsupported   Kind = iota // no scheme for this kind of file
+	Unsigned                  // well formed, and without a signature
+	Tampered                  // the signature is for other content, or was changed itself
+	Untrusted                 // holds, but the signer, its usage or its strength is not accepted
+	Expired                   // holds, and was good once; there is no timestamp from that time
+	Malformed                 // file or signature break their format
+	UnknownSigner             // not verified: the signer's certificate is neither in the signature nor known
 )
 
 func (k Kind) String() string {
-	return [...]string{"unsupported", "unsigned", "tampered", "untrusted", "expired", "malformed"}[k]
+	return [...]string{"unsupported", "unsigned", "tampered", "untrusted", "expired", "malformed", "unknown signer"}[k]
 }
 
 // Rule names one thing that Verify demands.
@@ -88,6 +90,21 @@ func fail(k Kind, r Rule, offset int64, format string, args ...any) *Error {
 	return &Error{Kind: k, Rule: r, Offset: offset, Err: fmt.Errorf(format, args...)}
 }
 
+// graver returns the error that says more against a file: one that does not
+// hold before one whose signer is not accepted; of two alike, the first.
+func graver(a, b error) error {
+	if b != nil && (a == nil || signatureHeld(a) && !signatureHeld(b)) {
+		return b
+	}
+	return a
+}
+
+// signatureHeld reports whether an error is about the signer alone.
+func signatureHeld(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Kind == Untrusted || e.Kind == Expired)
+}
+
 // inFile names the file in an error that is ours.
 func inFile(err error, file string) error {
 	var e *Error
@@ -110,17 +127,21 @@ func fromCMS(err error, offset int64) error {
 	case errors.As(err, &usage):
 		return &Error{Kind: Untrusted, Rule: RuleTSA, Offset: offset, Err: err}
 	case errors.Is(err, cms.ErrNoCertificate):
-		return &Error{Kind: Untrusted, Rule: RuleChain, Offset: offset, Err: err}
+		return &Error{Kind: UnknownSigner, Rule: RuleChain, Offset: offset, Err: err}
 	}
 	return err
 }
 
-// fromChain gives an error of chain building its kind.
-func fromChain(err error, rule Rule) error {
+// fromChain gives an error of building a chain as it was at a moment its kind.
+func fromChain(err error, rule Rule, at time.Time) error {
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &invalid) {
 		switch invalid.Reason {
-		case x509.Expired:
+		case x509.Expired: // or not yet valid
+			if c := invalid.Cert; c != nil && at.Before(c.NotBefore) {
+				return fail(Untrusted, RuleValidity, 0, "the certificate of %q is valid from %s on, and the signature is judged as of %s, before that: check this machine's clock, or the timestamp's",
+					c.Subject, c.NotBefore.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+			}
 			return &Error{Kind: Expired, Rule: RuleValidity, Err: err}
 		case x509.IncompatibleUsage:
 			return &Error{Kind: Untrusted, Rule: RuleUsage, Err: err}

@@ -95,7 +95,7 @@ func FuzzCertificateTable(f *testing.F) {
 					}
 					if sd, err := cms.Parse(der); err == nil {
 						parseIndirectData(sd.Content)
-						checkSigner(sd, sd.ContentDigest, trust, cms.OIDSpcTimestampToken, cms.OIDTimestampToken)
+						checkSigner(sd, sd.ContentDigest, trust, authenticodeAttributes(true))
 					}
 				}
 			}

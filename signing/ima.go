@@ -208,9 +208,6 @@ func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, t
 	if err != nil {
 		return nil, err
 	}
-	if trust.enforces(RuleWeak) && ima.hash == crypto.SHA1 {
-		return nil, fail(Untrusted, RuleWeak, 0, "the signature is over a SHA-1 digest, which can be forged: sign again with SHA-256")
-	}
 	digest, signed, err := IMA{Verity: ima.verity}.digest(ctx, ima.hash, in, size)
 	if err != nil {
 		return nil, err
@@ -219,8 +216,11 @@ func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, t
 	if err != nil {
 		return nil, err
 	}
+	if trust.enforces(RuleWeak) && ima.hash == crypto.SHA1 {
+		return nil, fail(Untrusted, RuleWeak, 0, "the signature is over a SHA-1 digest, which can be forged: sign again with SHA-256")
+	}
 	trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
-	sig, err := vouch(signer, &cms.SignerInfo{Hash: ima.hash}, nil, trust, nil)
+	sig, err := vouch(signer, ima.hash, nil, nil, trust)
 	if err != nil {
 		return nil, err
 	}
@@ -243,5 +243,5 @@ func (s *imaSignature) signer(digest []byte, known []*x509.Certificate) (*x509.C
 	if failed != nil {
 		return nil, &Error{Kind: Tampered, Rule: RuleSignature, Err: fmt.Errorf("the file or its signature was changed after signing: %w", failed)}
 	}
-	return nil, &Error{Kind: Untrusted, Rule: RuleChain, Err: errors.New("the signature does not hold its signer's certificate, and none that is known here has the key " + fmt.Sprintf("%x", s.keyID))}
+	return nil, &Error{Kind: UnknownSigner, Rule: RuleChain, Err: errors.New("the signature does not hold its signer's certificate, and none that is known here has the key " + fmt.Sprintf("%x", s.keyID))}
 }

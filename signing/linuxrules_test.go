@@ -36,7 +36,7 @@ func TestLinuxRules(t *testing.T) {
 		}), crypto.SHA256, Expired, RuleValidity},
 		{"not yet valid", changed(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().AddDate(1, 0, 0), time.Now().AddDate(2, 0, 0)
-		}), crypto.SHA256, Expired, RuleValidity},
+		}), crypto.SHA256, Untrusted, RuleValidity},
 		{"for web servers", changed(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), crypto.SHA256, Untrusted, RuleUsage},
 		{"for nothing in particular", changed(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), crypto.SHA256, Untrusted, RuleUsage},
 		{"for encipherment", changed(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), crypto.SHA256, Untrusted, RuleUsage},

@@ -64,9 +64,6 @@ func (p P7S) Verify(ctx context.Context, file, signature string, trust Trust) (*
 		if !sd.ContentType.Equal(cms.OIDData) || sd.Content != nil {
 			return nil, fail(Malformed, RuleContent, 0, "the CMS is not detached plain data")
 		}
-		if err := checkUnsigned(&sd.Signers[0], 0, trust); err != nil {
-			return nil, err
-		}
 		var digest []byte
 		sig, err := checkSigner(sd, func(h crypto.Hash) ([]byte, error) {
 			d := h.New()
@@ -75,12 +72,9 @@ func (p P7S) Verify(ctx context.Context, file, signature string, trust Trust) (*
 			}
 			digest = d.Sum(nil)
 			return digest, nil
-		}, trust, cms.OIDTimestampToken)
+		}, trust, tokenAttributes())
 		if err != nil {
 			return nil, tamperedContent(err, 0)
-		}
-		if err := cms.CheckSigningCertificate(&sd.Signers[0], sig.Signer); err != nil {
-			return nil, fromCMS(err, 0)
 		}
 		sig.Scheme, sig.Digest = p.Name(), digest
 		return sig, nil

@@ -105,7 +105,7 @@ func TestPackageSignatures(t *testing.T) {
 				other := trust
 				other.Known = stranger.key.Chain
 				_, err = VerifyPackage(format, sig, bytes.NewReader(content), other)
-				wantError(t, err, Untrusted, RuleChain)
+				wantError(t, err, UnknownSigner, RuleChain)
 				other = trust
 				other.Roots = stranger.trust().Roots
 				_, err = VerifyPackage(format, sig, bytes.NewReader(content), other)
@@ -297,5 +297,5 @@ func TestPGPForm(t *testing.T) {
 	nobody := trust
 	nobody.Known = nil
 	_, err = VerifyPackage(PackageRPM, good, bytes.NewReader(content), nobody)
-	wantError(t, err, Untrusted, RuleChain)
+	wantError(t, err, UnknownSigner, RuleChain)
 }

@@ -16,8 +16,6 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
-
-	"github.com/hallmark-build/hallmark/signing/cms"
 )
 
 // VerifyPackage verifies one signature of a package by the key of a certificate
@@ -63,7 +61,7 @@ func VerifyPackage(format string, signature []byte, signed io.Reader, trust Trus
 // vouchPackage verifies the certificate by whose key a package's signature holds.
 func vouchPackage(format string, signer *x509.Certificate, h crypto.Hash, trust Trust) (*Signature, error) {
 	trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
-	sig, err := vouch(signer, &cms.SignerInfo{Hash: h}, nil, trust, nil)
+	sig, err := vouch(signer, h, nil, nil, trust)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +71,7 @@ func vouchPackage(format string, signer *x509.Certificate, h crypto.Hash, trust 
 
 func verifyAPK(signature []byte, signed io.Reader, trust Trust) (*Signature, error) {
 	if len(trust.Known) == 0 {
-		return nil, fail(Untrusted, RuleChain, 0, "an apk's signature holds no certificate, and none of its signer is known here: name it")
+		return nil, fail(UnknownSigner, RuleChain, 0, "an apk's signature holds no certificate, and none of its signer is known here: name it")
 	}
 	h := crypto.SHA1.New()
 	if _, err := io.Copy(h, signed); err != nil {
@@ -300,7 +298,7 @@ func (s *pgpSignature) signer(known []*x509.Certificate) (*x509.Certificate, *pa
 			return c, public, nil
 		}
 	}
-	return nil, nil, fail(Untrusted, RuleChain, 0, "signed by the OpenPGP key %s, which belongs to none of the %d certificates that are known here: name its certificate", s.issuer(), len(known))
+	return nil, nil, fail(UnknownSigner, RuleChain, 0, "signed by the OpenPGP key %s, which belongs to none of the %d certificates that are known here: name its certificate", s.issuer(), len(known))
 }
 
 // pgpCertificateKey is the OpenPGP form of a certificate's key.

@@ -357,8 +357,11 @@ func verifySection(ctx context.Context, r io.ReaderAt, size int64, trust Trust) 
 	if err != nil {
 		return nil, err
 	}
-	sd, err := parseBare(der, original.size, trust)
+	sd, err := parseBare(der, original.size)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkLayout(r, size, original, der); err != nil {
 		return nil, err
 	}
 	var digest []byte
@@ -369,12 +372,9 @@ func verifySection(ctx context.Context, r io.ReaderAt, size int64, trust Trust) 
 		}
 		digest = d.Sum(nil)
 		return digest, nil
-	}, trust, cms.OIDTimestampToken)
+	}, trust, tokenAttributes())
 	if err != nil {
 		return nil, tamperedContent(err, original.size)
-	}
-	if err := checkLayout(r, size, original, der); err != nil {
-		return nil, err
 	}
 	sig.Scheme, sig.Digest = Section{}.Name(), digest
 	return sig, nil

@@ -169,18 +169,13 @@ func parseAuthenticode(der []byte, contentType asn1.ObjectIdentifier) (*cms.Sign
 
 // checkAuthenticode holds a signature whose content is checked against trust.
 func checkAuthenticode(sd *cms.SignedData, trust Trust) (*Signature, error) {
-	sig, err := checkSigner(sd, sd.ContentDigest, trust, cms.OIDSpcTimestampToken, cms.OIDTimestampToken)
+	sig, err := checkSigner(sd, sd.ContentDigest, trust, authenticodeAttributes(false))
 	if err != nil {
 		return nil, err
 	}
 	sig.Scheme = SIP{}.Name()
 	if sig.Description, sig.URL, err = parseOpusInfo(sd.Signers[0].Attribute(oidSpcSpOpusInfo)); err != nil {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
-	}
-	for _, a := range sd.Signers[0].Unsigned {
-		if trust.enforces(RuleUnsigned) && !a.Type.Equal(cms.OIDSpcTimestampToken) && !a.Type.Equal(cms.OIDTimestampToken) && !a.Type.Equal(cms.OIDCountersignature) {
-			return nil, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)
-		}
 	}
 	return sig, nil
 }

@@ -242,7 +242,7 @@ func (v Verity) Sign(ctx context.Context, file, dst string, k *key.Key, ts Times
 // Verify implements [Detached].
 func (v Verity) Verify(ctx context.Context, file, signature string, trust Trust) (*Signature, error) {
 	return verifyDetached(ctx, file, signature, trust, func(in io.ReaderAt, size int64, der []byte) (*Signature, error) {
-		sd, err := parseBare(der, 0, trust)
+		sd, err := parseBare(der, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -260,7 +260,7 @@ func (v Verity) Verify(ctx context.Context, file, signature string, trust Trust)
 			d := h.New()
 			d.Write(formatted)
 			return d.Sum(nil), nil
-		}, trust, cms.OIDTimestampToken)
+		}, trust, tokenAttributes())
 		if err != nil {
 			return nil, tamperedContent(err, 0)
 		}

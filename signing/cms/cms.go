@@ -78,6 +78,8 @@ var (
 	OIDTimestampToken    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 14} // RFC 3161, appendix A
 	OIDSpcTimestampToken = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 3, 3, 1}     // the same in Authenticode
 	oidRSA               = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}         // rsaEncryption
+	oidECPublicKey       = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}             // RFC 5480, 2.1.1: of a key, not of a signature
+	oidECDSASHA1         = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}             // RFC 3279, 2.2.3
 	oidECDSASHA256       = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}          // RFC 5754, 3.3
 	oidECDSASHA384       = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}          //
 	oidECDSASHA512       = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}          //
@@ -143,21 +145,20 @@ func signatureAlgorithm(pub crypto.PublicKey, h crypto.Hash) (oid asn1.ObjectIde
 
 // verifySignature checks a signature whose algorithm is named by alg.
 func verifySignature(pub crypto.PublicKey, alg asn1.ObjectIdentifier, h crypto.Hash, digest, signature []byte) error {
-	switch pub := pub.(type) {
+	switch pub.(type) {
 	case *rsa.PublicKey:
 		want := map[crypto.Hash]asn1.ObjectIdentifier{
 			crypto.SHA1: oidRSASHA1, crypto.SHA256: oidRSASHA256, crypto.SHA384: oidRSASHA384, crypto.SHA512: oidRSASHA512,
 		}[h]
 		if !alg.Equal(oidRSA) && !alg.Equal(want) {
-			return fmt.Errorf("signature algorithm %v does not belong to an RSA key with %v", alg, h)
+			return &FormatError{"signatureAlgorithm", fmt.Sprintf("%v does not belong to an RSA key with %v", alg, h)}
 		}
 	case *ecdsa.PublicKey:
-		want, _, err := signatureAlgorithm(pub, h)
-		if err != nil {
-			return err
-		}
-		if !alg.Equal(want) {
-			return fmt.Errorf("signature algorithm %v does not belong to an ECDSA key with %v", alg, h)
+		want := map[crypto.Hash]asn1.ObjectIdentifier{
+			crypto.SHA1: oidECDSASHA1, crypto.SHA256: oidECDSASHA256, crypto.SHA384: oidECDSASHA384, crypto.SHA512: oidECDSASHA512,
+		}[h]
+		if !alg.Equal(want) && !alg.Equal(oidECPublicKey) { // for the latter see NamesKey
+			return &FormatError{"signatureAlgorithm", fmt.Sprintf("%v does not belong to an ECDSA key with %v", alg, h)}
 		}
 	}
 	return VerifyDigest(pub, h, digest, signature)

@@ -39,6 +39,9 @@ func ParseCountersignature(der, signature []byte, certs []*x509.Certificate) (*T
 			return nil, err
 		}
 	}
+	if si.NamesKey() {
+		return nil, &FormatError{"countersignature", "the signature's algorithm is that of a key"}
+	}
 	if err := checkTimestampUsage(signer); err != nil {
 		return nil, err
 	}

@@ -350,6 +350,11 @@ func readHash(s *cryptobyte.String, part string) (crypto.Hash, error) {
 	return h, nil
 }
 
+// NamesKey reports whether the signature's algorithm is written as that of an
+// ECDSA key, id-ecPublicKey, instead of ecdsa-with-SHA256 and the like (RFC 5753,
+// 2.1.1). The signature can hold all the same: relic writes such ones.
+func (si *SignerInfo) NamesKey() bool { return si.Algorithm.Equal(oidECPublicKey) }
+
 // Attribute returns the single value of a signed attribute, or nil.
 func (si *SignerInfo) Attribute(oid asn1.ObjectIdentifier) []byte { return single(si.Attributes, oid) }
 
@@ -402,6 +407,10 @@ func (sd *SignedData) Verify(i int, digest func(crypto.Hash) ([]byte, error), kn
 	err = verifySignature(cert.PublicKey, si.Algorithm, si.Hash, signed, si.Signature)
 	if err != nil && sorted != nil {
 		err = verifySignature(cert.PublicKey, si.Algorithm, si.Hash, sorted, si.Signature)
+	}
+	var format *FormatError
+	if errors.As(err, &format) {
+		return nil, format
 	}
 	if err != nil {
 		return nil, &SignatureError{fmt.Sprintf("the signature does not verify with the key of %q", cert.Subject), err}

@@ -145,6 +145,9 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timestamp token: %w", err)
 	}
+	if sd.Signers[0].NamesKey() {
+		return nil, &FormatError{"timestamp token", "the signature's algorithm is that of a key"}
+	}
 	if len(sd.Signers[0].Attribute(OIDSigningCert))+len(sd.Signers[0].Attribute(OIDSigningCertV2)) == 0 {
 		return nil, &FormatError{"signing-certificate attribute", "absent"}
 	}

@@ -24,6 +24,7 @@ const (
 	ExitUntrusted = 5 // the signature holds, but its signer is not trusted
 	ExitExpired   = 6 // the certificate has expired and no timestamp shows that it was good
 	ExitMalformed = 7 // a file or signature breaks its format, or is neither PE nor ELF
+	ExitUnknown   = 8 // the signature was not verified: its signer's certificate is not at hand
 )
 
 // Problem is one thing wrong in a configuration file.
@@ -126,6 +127,8 @@ func kindCode(k signing.Kind) int {
 		return ExitUntrusted
 	case signing.Expired:
 		return ExitExpired
+	case signing.UnknownSigner:
+		return ExitUnknown
 	}
 	return ExitMalformed
 }

@@ -230,7 +230,7 @@ func verdict(results []compat.Result, codes map[int]bool) error {
 		return nil
 	}
 	// Of several reasons the gravest is told.
-	for _, code := range []int{ExitTampered, ExitMalformed, ExitUnsigned, ExitUntrusted, ExitExpired} {
+	for _, code := range []int{ExitTampered, ExitMalformed, ExitUnsigned, ExitUnknown, ExitUntrusted, ExitExpired} {
 		if codes[code] {
 			e.Code = code
 			break

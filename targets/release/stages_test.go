@@ -309,6 +309,7 @@ func TestExit(t *testing.T) {
 		ExitUnsigned:  &signing.Error{Kind: signing.Unsigned, Err: errors.New("x")},
 		ExitTampered:  errors.Join(&signing.Error{Kind: signing.Tampered, Err: errors.New("x")}),
 		ExitUntrusted: &signing.Error{Kind: signing.Untrusted, Err: errors.New("x")},
+		ExitUnknown:   &signing.Error{Kind: signing.UnknownSigner, Err: errors.New("x")},
 		ExitExpired:   &signing.Error{Kind: signing.Expired, Err: errors.New("x")},
 		ExitMalformed: &signing.Error{Kind: signing.Unsupported, Err: errors.New("x")},
 	} {
