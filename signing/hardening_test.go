@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -184,30 +183,8 @@ func TestHardening(t *testing.T) {
 			})
 		}
 	})
-	compareTables(t, "HARDENING.md", "signing", results)
-}
-
-// compareTables holds the part of a document between two markers to the tables.
-func compareTables(t *testing.T, file, part string, results []*mutation.Result) {
-	t.Helper()
-	var tables []string
-	for _, r := range results {
-		if r == nil {
-			return // -run chose some
-		}
-		tables = append(tables, r.Markdown())
-	}
-	doc, err := mutation.Replace(string(readFile(t, file)), part, strings.Join(tables, "\n"))
-	switch {
-	case err != nil:
-		t.Fatalf("%s: %v", file, err)
-	case bytes.Equal([]byte(doc), readFile(t, file)):
-	case *update && !t.Failed():
-		if err := os.WriteFile(file, []byte(doc), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("%s does not have the tables that are seen; write them with: go test ./signing -run TestHardening -update\n%s", file, mutation.Difference(string(readFile(t, file)), doc))
+	if err := mutation.Compare("HARDENING.md", "signing", results, *update && !t.Failed()); err != nil {
+		t.Error(err)
 	}
 }
 
