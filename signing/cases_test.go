@@ -52,6 +52,7 @@ var signatureCases = []signatureCase{
 	{file: "y00_control.cab", good: true},
 	{file: "z00_control.msi", good: true},
 
+	{file: "s04_lf.ps1", kind: Tampered, rule: RuleDigest},
 	{file: "v01_noex_renamed.msi", kind: Untrusted, rule: RuleMetadata},
 	{file: "v01_noex_renamed.msi", off: []Rule{RuleMetadata}, good: true},
 	{file: "x01_p7x_central_comment.msix", kind: Malformed, rule: RulePadding},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hallmark-build/hallmark/signing/cms"
 	"github.com/hallmark-build/hallmark/signing/key"
+	"github.com/hallmark-build/hallmark/signing/sip"
 )
 
 // Append adds a signature by another key or with another digest to a signed PE
@@ -112,23 +113,39 @@ func editPE(ctx context.Context, src, dst string, trust Trust, change func(in io
 	return sig, err
 }
 
-// Unsign writes a file without its signature: an ELF file as it was before it
-// was signed, and a PE file up to the zeros, at most seven, that signing has
-// added at its end, and to its checksum.
+// Unsign writes a file without its signature: an ELF file or a script as it was
+// before it was signed, and a PE file up to the zeros, at most seven, that signing
+// has added at its end, and to its checksum. Of a script, broken signature blocks
+// and blanks behind them go, too.
 func Unsign(ctx context.Context, src, dst string) error {
 	return rewrite(ctx, src, dst, func(in *os.File, size int64, out *output) error {
 		var magic [4]byte
-		if err := readAt(in, magic[:], 0, size); err != nil {
-			return fail(Unsupported, RuleFormat, 0, "neither a PE nor an ELF file")
-		}
+		readAt(in, magic[:], 0, size) // a shorter file is of no format
 		switch {
+		case sip.IsScript(src):
+			return unsignScript(src, in, size, out)
 		case string(magic[:2]) == "MZ":
 			return unsignPE(ctx, in, size, out)
 		case string(magic[:]) == "\x7fELF":
 			return unsignELF(ctx, in, size, out)
 		}
-		return fail(Unsupported, RuleFormat, 0, "signatures are taken off PE and ELF files only")
+		return fail(Unsupported, RuleFormat, 0, "signatures are taken off PE files, ELF files and scripts only")
 	})
+}
+
+func unsignScript(name string, in io.ReaderAt, size int64, out io.Writer) error {
+	subject, err := sip.Open(name, in, size)
+	if err != nil {
+		return fromSIP(err)
+	}
+	if der, err := subject.Signature(); der == nil && err == nil {
+		return fail(Unsigned, RulePresent, 0, "this %s file has no signature", subject.Format())
+	}
+	u, ok := subject.(sip.Unsigner)
+	if !ok {
+		return fail(Unsupported, RuleFormat, 0, "signatures are not taken off %s files", subject.Format())
+	}
+	return fromSIP(u.Unsign(out))
 }
 
 func unsignPE(ctx context.Context, in io.ReaderAt, size int64, out *output) error {

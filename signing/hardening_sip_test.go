@@ -50,7 +50,11 @@ func signatureOf(t *testing.T, name string, b []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return subject.Signature()
+	der, err := subject.Signature()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // subject makes the subject of one of sip's formats.

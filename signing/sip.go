@@ -108,7 +108,10 @@ func (SIP) Verify(ctx context.Context, file string, trust Trust) (*Signature, er
 }
 
 func verifySubject(subject sip.Subject, trust Trust) (*Signature, error) {
-	der := subject.Signature()
+	der, err := subject.Signature()
+	if err != nil {
+		return nil, fromSIP(err)
+	}
 	if der == nil {
 		return nil, fail(Unsigned, RulePresent, 0, "this %s file has no signature", subject.Format())
 	}

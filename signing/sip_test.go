@@ -136,7 +136,7 @@ func osslReads(t *testing.T, file string) bool {
 	if _, err := fmt.Sscanf(out, "osslsigncode %d.%d", &major, &minor); err != nil {
 		t.Fatalf("osslsigncode --version: %v\n%s", err, out)
 	}
-	since := map[string]int{".appx": 6, ".ps1": 8, ".ps1xml": 8, ".mof": 8}[filepath.Ext(file)]
+	since := map[string]int{".appx": 6, ".ps1": 8, ".psm1": 8, ".psd1": 8, ".ps1xml": 8, ".psc1": 8, ".cdxml": 8, ".mof": 8}[filepath.Ext(file)]
 	return major > 2 || minor >= since
 }
 

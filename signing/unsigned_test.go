@@ -97,7 +97,11 @@ func changeSubject(t *testing.T, file string, change func([]byte) []byte) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	sd, err := cms.Parse(subject.Signature())
+	der, err := subject.Signature()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sd, err := cms.Parse(der)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +111,7 @@ func changeSubject(t *testing.T, file string, change func([]byte) []byte) string
 	}
 	defer dst.Close()
 	err = subject.Sign(dst, sd.Hash, sipSigner{
-		digest:  func([]byte) ([]byte, error) { return change(subject.Signature()), nil },
+		digest:  func([]byte) ([]byte, error) { return change(der), nil },
 		catalog: func(c []byte) ([]byte, error) { return c, nil },
 	})
 	if err != nil {

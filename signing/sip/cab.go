@@ -153,7 +153,7 @@ func (*cab) Data() (asn1.ObjectIdentifier, []byte) {
 	return oidSpcCabData, b.BytesOrPanic()
 }
 
-func (c *cab) Signature() []byte { return c.signature }
+func (c *cab) Signature() ([]byte, error) { return c.signature, nil }
 
 func (c *cab) Digest(h crypto.Hash) ([]byte, error) {
 	d := h.New()

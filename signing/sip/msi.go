@@ -91,7 +91,7 @@ func (*msi) Format() string { return formatMSI }
 
 func (*msi) Data() (asn1.ObjectIdentifier, []byte) { return oidSpcSipInfo, sipInfo(1, msiGUID) }
 
-func (m *msi) Signature() []byte { return m.signature }
+func (m *msi) Signature() ([]byte, error) { return m.signature, nil }
 
 func (m *msi) Digest(h crypto.Hash) ([]byte, error) {
 	if m.extended != nil && !bytes.Equal(m.extended, m.directoryDigest(h)) {

@@ -138,7 +138,7 @@ func (m *msix) Data() (asn1.ObjectIdentifier, []byte) {
 	return oidSpcSipInfo, sipInfo(0x1010000, msixGUID)
 }
 
-func (m *msix) Signature() []byte { return m.signature }
+func (m *msix) Signature() ([]byte, error) { return m.signature, nil }
 
 func (m *msix) Publisher() (string, error) {
 	name := msixManifest

@@ -24,11 +24,16 @@ import (
 // the text in UTF-16LE, with its byte order mark if it has one. A text without
 // mark is refused if it is not ASCII: Windows PowerShell reads it in the code
 // page of the machine, so that its digest would depend on that.
+//
+// One block has one form, and only blanks or further blocks may follow what can be
+// replaced: see blocks.go.
 type script struct {
 	style     style
 	wide      bool   // UTF-16LE
-	text      []byte // as it is in the file
+	text      []byte // as it is in the file, without the signature
 	signature []byte
+	broken    error // of a signature block in another form
+	whole     error // why the text cannot be told from broken signature blocks
 }
 
 type style struct{ open, close string }
@@ -43,6 +48,7 @@ const (
 	formatScript = "PowerShell"
 	scriptGUID   = "\x1f\xcc\x3b\x60\x59\x4b\x08\x4e\xb7\x24\xd2\xc6\x29\x7e\xf3\x51"
 	maxScript    = 16 << 20
+	minScript    = 4
 	markUTF8     = "\xef\xbb\xbf"
 	markUTF16    = "\xff\xfe"
 	base64Line   = 64
@@ -66,45 +72,28 @@ func openScript(r io.ReaderAt, size int64, st style) (Subject, error) {
 		return nil, malformedScript("the text is big-endian UTF-16: save it as UTF-8 with a byte order mark")
 	case s.wide && len(b)%2 != 0:
 		return nil, malformedScript("the text is UTF-16 with an odd number of bytes")
+	case s.hasNUL(b):
+		return nil, malformedScript("the text holds NUL characters: it is binary, or UTF-16 without a byte order mark; save it as UTF-8 with a byte order mark")
 	case !s.wide && !utf8.Valid(b):
 		return nil, malformedScript("the text is neither UTF-8 nor UTF-16: save it as UTF-8 with a byte order mark")
 	case !s.wide && !bytes.HasPrefix(b, []byte(markUTF8)) && strings.ContainsFunc(string(b), func(r rune) bool { return r >= utf8.RuneSelf }):
 		return nil, malformedScript("the text is not ASCII and has no byte order mark, so Windows PowerShell would read something else: save it as UTF-8 with a byte order mark")
 	}
-	return s, s.split()
+	s.split()
+	return s, nil
 }
 
-// split takes the signature block off the text.
-func (s *script) split() error {
-	begin, end := s.encode("\r\n"+s.line("SIG # Begin signature block")), s.encode(s.line("SIG # End signature block"))
-	i := bytes.Index(s.text, begin)
-	if i < 0 || s.wide && i%2 != 0 {
-		return nil
+// hasNUL reports whether a text holds the character 0.
+func (s *script) hasNUL(b []byte) bool {
+	if !s.wide {
+		return bytes.IndexByte(b, 0) >= 0
 	}
-	block := s.text[i+len(begin):]
-	if !bytes.HasSuffix(block, end) {
-		return malformedScript("the signature block does not end the file")
-	}
-	var encoded strings.Builder
-	for line := range strings.Lines(s.decode(block[:len(block)-len(end)])) {
-		inner, ok := strings.CutPrefix(line, s.style.open)
-		inner, ok2 := strings.CutSuffix(inner, s.style.close+"\r\n")
-		if !ok || !ok2 {
-			return malformedScript("%q is no line of a signature block", line)
+	for i := 0; i+1 < len(b); i += 2 {
+		if b[i] == 0 && b[i+1] == 0 {
+			return true
 		}
-		encoded.WriteString(inner)
 	}
-	der, err := base64.StdEncoding.Strict().DecodeString(encoded.String())
-	if err != nil || len(der) > maxSignature {
-		return malformedScript("the signature block is not base64")
-	}
-	text := s.text[:i]
-	// One block has one form: what could be written in two would not be covered.
-	if !bytes.Equal(append(bytes.Clone(text), s.block(der)...), s.text) {
-		return malformedScript("the signature block is not in lines of %d characters", base64Line)
-	}
-	s.text, s.signature = text, der
-	return nil
+	return false
 }
 
 func (s *script) line(inner string) string { return s.style.open + inner + s.style.close + "\r\n" }
@@ -112,14 +101,14 @@ func (s *script) line(inner string) string { return s.style.open + inner + s.sty
 // block returns a signature block in the encoding of the text.
 func (s *script) block(der []byte) []byte {
 	var b strings.Builder
-	b.WriteString("\r\n" + s.line("SIG # Begin signature block"))
+	b.WriteString("\r\n" + s.line(beginMarker))
 	encoded := base64.StdEncoding.EncodeToString(der)
 	for len(encoded) > 0 {
 		n := min(len(encoded), base64Line)
 		b.WriteString(s.line(encoded[:n]))
 		encoded = encoded[n:]
 	}
-	b.WriteString(s.line("SIG # End signature block"))
+	b.WriteString(s.line(endMarker))
 	return s.encode(b.String())
 }
 
@@ -131,14 +120,10 @@ func (s *script) encode(text string) []byte {
 }
 
 func (s *script) decode(b []byte) string {
-	if !s.wide {
-		return string(b)
+	if s.wide {
+		return decodeUTF16LE(b)
 	}
-	units := make([]uint16, len(b)/2)
-	for i := range units {
-		units[i] = uint16(b[2*i]) | uint16(b[2*i+1])<<8
-	}
-	return string(utf16.Decode(units))
+	return string(b)
 }
 
 func (*script) Hash() crypto.Hash { return 0 }
@@ -149,19 +134,41 @@ func (*script) Data() (asn1.ObjectIdentifier, []byte) {
 	return oidSpcSipInfo, sipInfo(0x10000, scriptGUID)
 }
 
-func (s *script) Signature() []byte { return s.signature }
+func (s *script) Signature() ([]byte, error) { return s.signature, s.broken }
 
 func (s *script) Digest(h crypto.Hash) ([]byte, error) {
 	d := h.New()
 	if s.wide {
 		d.Write(s.text)
-	} else {
-		d.Write(utf16LE(string(s.text)))
+		return d.Sum(nil), nil
+	}
+	b := make([]byte, 0, 1<<12)
+	for rest := s.text; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		rest = rest[n:]
+		if r > 0xffff {
+			var high rune
+			high, r = utf16.EncodeRune(r)
+			b = append(b, byte(high), byte(high>>8))
+		}
+		b = append(b, byte(r), byte(r>>8))
+		if len(b)+4 > cap(b) || len(rest) == 0 {
+			d.Write(b)
+			b = b[:0]
+		}
 	}
 	return d.Sum(nil), nil
 }
 
+// Sign implements [Subject]. Broken signature blocks are replaced, too.
 func (s *script) Sign(dst *os.File, h crypto.Hash, by Signer) error {
+	if s.whole != nil {
+		return s.whole
+	}
+	text := bytes.TrimPrefix(bytes.TrimPrefix(s.text, []byte(markUTF8)), []byte(markUTF16))
+	if len(text) < minScript {
+		return malformedScript("there is nothing to sign: the text has %d bytes, and PowerShell signs none of fewer than %d", len(text), minScript)
+	}
 	digest, err := s.Digest(h)
 	if err != nil {
 		return err
@@ -170,6 +177,18 @@ func (s *script) Sign(dst *os.File, h crypto.Hash, by Signer) error {
 	if err != nil {
 		return err
 	}
-	_, err = dst.Write(append(bytes.Clone(s.text), s.block(der)...))
+	if _, err := dst.Write(s.text); err != nil {
+		return err
+	}
+	_, err = dst.Write(s.block(der))
+	return err
+}
+
+// Unsign implements [Unsigner].
+func (s *script) Unsign(dst io.Writer) error {
+	if s.whole != nil {
+		return s.whole
+	}
+	_, err := dst.Write(s.text)
 	return err
 }

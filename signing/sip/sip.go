@@ -47,8 +47,10 @@ type Subject interface {
 	// Hash returns the digest algorithm that a signature must use; 0 means any.
 	Hash() crypto.Hash
 
-	// Signature returns the DER of the file's signature; nil without one.
-	Signature() []byte
+	// Signature returns the DER of the file's signature; nil without one. The error is
+	// a *TamperedError: there is one, in a form that its format does not have. Such a
+	// file can be signed again.
+	Signature() ([]byte, error)
 
 	// Digest returns what a signature in this file, made with h, must hold as
 	// its messageDigest. For MSIX that is several digests with their names.
@@ -57,6 +59,13 @@ type Subject interface {
 	// Sign writes a signed copy of the file to dst, which is empty, with
 	// signatures that s makes. A signature that the file has is replaced.
 	Sign(dst *os.File, h crypto.Hash, s Signer) error
+}
+
+// An Unsigner is a subject that can be written without its signature.
+type Unsigner interface {
+	// Unsign writes the file as it was before it was signed. Without a signature that
+	// is the file.
+	Unsign(dst io.Writer) error
 }
 
 // A Signer makes signatures.
@@ -113,6 +122,12 @@ func Open(name string, r io.ReaderAt, size int64) (Subject, error) {
 		return openMSIX(r, size)
 	}
 	return nil, ErrUnknown
+}
+
+// IsScript reports whether a file of that name is read as a script.
+func IsScript(name string) bool {
+	_, ok := styles[strings.ToLower(filepath.Ext(name))]
+	return ok
 }
 
 var (

@@ -78,7 +78,11 @@ func TestFreeZIP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return append([]byte(msixPrefix), s.Signature()...)
+			der, err := s.Signature()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return append([]byte(msixPrefix), der...)
 		}()
 		for _, test := range []struct {
 			name, want string
