@@ -11,7 +11,8 @@
 //
 // A target is built by one go build -trimpath in the module's folder. What it must not take from the caller's shell it
 // is given: GOOS, GOARCH and the variant, CGO_ENABLED, CC and CXX, -buildvcs, SOURCE_DATE_EPOCH, and GOTOOLCHAIN when the
-// target pins a Go version. The same sources with the same tools give the same bytes, from whichever folder.
+// target pins a Go version. The same sources with the same tools give the same bytes, from whichever folder. In a git
+// submodule or a linked worktree -buildvcs is off, because the go command would stamp another repository's revision.
 //
 // # C toolchains
 //

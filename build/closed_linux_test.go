@@ -35,11 +35,16 @@ func TestClosedFolder(t *testing.T) {
 			}
 		}()
 	}
-	files, err := listTrees(dir, []string{dir}, nil)
+	roots, err := findRoots(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files {
+	s := &sourceFiles{dir: dir, roots: roots, have: make(map[string]bool)}
+	err = s.walk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range s.files {
 		if f.name == "data" && f.mode == "closed" {
 			return
 		}

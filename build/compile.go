@@ -124,7 +124,7 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 			built = with
 		}
 	}
-	if bin, err = b.readBinary(built, t); err != nil {
+	if bin, err = b.readBinary(ctx, built, t); err != nil {
 		// The go command makes an archive of a package that is no program.
 		if err := b.checkPackage(ctx, t); err != nil {
 			return Binary{}, fmt.Errorf("%s: %w", t, err)
@@ -204,7 +204,7 @@ func (b *Builder) goArguments(t Target, running int, dst string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=" + strconv.FormatBool(b.src.Revision != ""), "-o", dst}
+	args := []string{"build", "-trimpath", "-buildvcs=" + strconv.FormatBool(b.src.Revision != "" && !b.src.unstamped), "-o", dst}
 	if cores := runtime.GOMAXPROCS(0); running > 1 {
 		args = append(args, "-p="+strconv.Itoa(max(1, cores/running)))
 	}
@@ -255,7 +255,7 @@ func (b *Builder) pattern(pkg string) string {
 }
 
 // readBinary makes the file durable, reads it back and takes its digest.
-func (b *Builder) readBinary(file string, t Target) (Binary, error) {
+func (b *Builder) readBinary(ctx context.Context, file string, t Target) (Binary, error) {
 	if err := syncFile(file); err != nil {
 		return Binary{}, fmt.Errorf("%s: %w", t, err)
 	}
@@ -263,7 +263,7 @@ func (b *Builder) readBinary(file string, t Target) (Binary, error) {
 	if err != nil {
 		return Binary{}, err
 	}
-	if err := b.checkStamp(file, info); err != nil {
+	if err := b.checkStamp(ctx, file, info); err != nil {
 		return Binary{}, err
 	}
 	f, err := os.Open(file)
@@ -281,7 +281,7 @@ func (b *Builder) readBinary(file string, t Target) (Binary, error) {
 
 // checkStamp tells whether the file says of itself that it was built from the source. It does not when the user
 // commits or edits while it is built, or when the release itself writes files that git is not told to ignore.
-func (b *Builder) checkStamp(file string, info *debug.BuildInfo) error {
+func (b *Builder) checkStamp(ctx context.Context, file string, info *debug.BuildInfo) error {
 	settings := buildSettings(info)
 	revision, ok := settings["vcs.revision"]
 	if !ok {
@@ -292,7 +292,11 @@ func (b *Builder) checkStamp(file string, info *debug.BuildInfo) error {
 		return err
 	}
 	if settings["vcs.modified"] == "true" && !b.src.Modified {
-		return c.expect("vcs.modified", "false", "true (files were changed or added since the release began; is the dist folder in .gitignore?)")
+		which := "files were changed or added since the release began"
+		if err := b.src.Changed(ctx); errors.As(err, new(*ChangedError)) {
+			which = err.Error()
+		}
+		return c.expect("vcs.modified", "false", "true ("+which+"; is the dist folder in .gitignore?)")
 	}
 	return nil
 }

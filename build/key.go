@@ -34,8 +34,11 @@ func (b *Builder) Key(ctx context.Context, t Target) (string, error) {
 		Environment map[string]string
 		Tools       []tool
 		Resources   map[string]string
+		Profile     string `json:",omitempty"`
+		Unstamped   bool   `json:",omitempty"`
 	}{Version: keyVersion, Target: b.withLinker(t, c), Source: b.src, Environment: keyEnvironment(env, t.cgo())}
 	inputs.Source.Dir = "" // -trimpath
+	inputs.Unstamped = b.src.unstamped
 	if c != nil {
 		inputs.Tools = c.tools()
 		if name := inputs.Target.linker(); name != "" && name != c.linker.Name {
@@ -43,6 +46,9 @@ func (b *Builder) Key(ctx context.Context, t Target) (string, error) {
 		}
 	}
 	if inputs.Resources, err = b.resourceDigests(t); err != nil {
+		return "", fmt.Errorf("%s: %w", t, err)
+	}
+	if inputs.Profile, err = b.profileDigest(env); err != nil {
 		return "", fmt.Errorf("%s: %w", t, err)
 	}
 	data, err := json.Marshal(inputs)
@@ -110,4 +116,28 @@ func (b *Builder) resourceDigests(t Target) (map[string]string, error) {
 		sums[name] = hex.EncodeToString(sum[:])
 	}
 	return sums, nil
+}
+
+// profileDigest returns the SHA-256 of the profile that GOFLAGS names with -pgo, or "". Git may ignore it, and then it does
+// not belong to the source.
+func (b *Builder) profileDigest(env map[string]string) (string, error) {
+	flags, err := goFlags(env)
+	if err != nil {
+		return "", err
+	}
+	profile := ""
+	for _, f := range flags {
+		if f.name == "pgo" {
+			profile = f.value
+		}
+	}
+	if profile == "" || profile == "auto" || profile == "off" {
+		return "", nil
+	}
+	data, err := os.ReadFile(resolve(b.src.Dir, profile))
+	if err != nil {
+		return "", fmt.Errorf("GOFLAGS: -pgo: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
 }

@@ -3,6 +3,9 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,36 +28,45 @@ type Source struct {
 	Revision string    // full commit hash; empty when there is no git checkout
 	Time     time.Time // of the commit, UTC
 	Modified bool      // files differ from the commit, or are not known to git
-	Digest   string    // hex SHA-256 of all files
+	Digest   string    // hex SHA-256 of all files that count, their names and their modes
 
-	skip string // as ReadSource was given it, joined by NUL
+	listing   string // of which Digest is the digest: a line for each file
+	unstamped bool   // the go command would stamp the revision of another repository
+	config    string // the SourceConfig, so that sources can be compared
+}
+
+// A SourceConfig says what belongs to a source, beyond what the module's own files say.
+type SourceConfig struct {
+	Skip     []string // files and folders to leave out; slash paths relative to the module
+	Packages []string // packages that are built; they count even if git ignores their folders
+	Ignored  []string // folders that are taken as if git ignored them; slash paths relative to the module
 }
 
 // A ChangedError is a source that is no longer what [ReadSource] read.
 type ChangedError struct {
 	Dir  string // the module's folder
-	What string // what changed: "files", "commit"
+	What string // what changed: "main.go changed", "the commit changed"
 }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("the sources changed while they were built (%s in %s): run again", e.What, e.Dir)
+	return fmt.Sprintf("the sources changed while they were built: %s (in %s); run again, and let git ignore a file that does not belong to them", e.What, e.Dir)
 }
 
 // Changed reads the source again, leaving out what [ReadSource] left out, and returns a *[ChangedError] if it is another
 // one. A program that was compiled in between is then of neither.
 func (src Source) Changed(ctx context.Context) error {
-	var skip []string
-	if src.skip != "" {
-		skip = strings.Split(src.skip, "\x00")
+	var c SourceConfig
+	if err := json.Unmarshal([]byte(src.config), &c); err != nil {
+		return err
 	}
-	now, err := ReadSource(ctx, src.Dir, skip...)
+	now, err := c.Read(ctx, src.Dir)
 	switch {
 	case err != nil:
 		return err
 	case now.Digest != src.Digest:
-		return &ChangedError{Dir: src.Dir, What: "files"}
+		return &ChangedError{Dir: src.Dir, What: compareListings(src.listing, now.listing)}
 	case now.Revision != src.Revision:
-		return &ChangedError{Dir: src.Dir, What: "the commit"}
+		return &ChangedError{Dir: src.Dir, What: "the commit changed"}
 	}
 	return nil
 }
@@ -73,12 +85,20 @@ const abbrevCommit = 12
 // Digest covers the name, the execute permission and the content of every file in the module's folder, in the folders
 // that its go.mod or the go.work in use replace modules with, in the modules of the go.work, and in folders elsewhere
 // to which symbolic links in any of these lead. What skip lists is left out of the digest and of Modified, as are .git,
-// .hg and files whose names begin with .hallmark-. An entry of skip is a slash path relative to dir. A folder is left
-// out with all that is in it, a file alone: of a dist folder, list what hallmark wrote there, because the rest of it may be
-// a source as good as any (//go:embed dist/index.html).
+// .hg, the caches of the go command and files whose names begin with .hallmark-. An entry of skip is a slash path
+// relative to dir. A folder is left out with all that is in it, a file alone: of a dist folder, list what hallmark wrote
+// there, because the rest of it may be a source as good as any (//go:embed dist/index.html).
+//
+// What git ignores counts only if a build may read it: see sourceFiles.needed. A file that git neither tracks nor ignores
+// counts, because the go command then stamps the program as modified. Without a git checkout every file counts.
 //
 // Folders and files that may not be read cannot go into a program either; the digest holds their names.
 func ReadSource(ctx context.Context, dir string, skip ...string) (Source, error) {
+	return SourceConfig{Skip: skip}.Read(ctx, dir)
+}
+
+// Read does what [ReadSource] does.
+func (c SourceConfig) Read(ctx context.Context, dir string) (Source, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
@@ -87,14 +107,18 @@ func ReadSource(ctx context.Context, dir string, skip ...string) (Source, error)
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
 	}
-	src := Source{Dir: dir, skip: strings.Join(skip, "\x00")}
-	roots, module, err := sourceRoots(dir)
+	config, err := json.Marshal(c)
 	if err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
 	}
-	src.Module = module
+	src := Source{Dir: dir, config: string(config)}
+	roots, err := findRoots(dir)
+	if err != nil {
+		return Source{}, fmt.Errorf("reading the source: %w", err)
+	}
+	src.Module = roots.modules[0].path
 	skipped := make(map[string]bool)
-	for _, s := range skip {
+	for _, s := range c.Skip {
 		s = resolve(dir, s)
 		skipped[s] = true
 		// Trees are walked by where they are.
@@ -103,57 +127,82 @@ func ReadSource(ctx context.Context, dir string, skip ...string) (Source, error)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return src.readGit(ctx, skipped) })
-	var digest string
+	var listing string
 	g.Go(func() (err error) {
-		digest, err = digestTrees(ctx, dir, roots, skipped)
+		listing, err = listSource(ctx, dir, roots, skipped, c)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return Source{}, fmt.Errorf("reading the source: %w", err)
 	}
-	src.Digest = digest
+	sum := sha256.Sum256([]byte(listing))
+	src.listing, src.Digest = listing, hex.EncodeToString(sum[:])
 	return src, nil
 }
 
-// sourceRoots returns the folders whose files go into the module's programs, except for those that go.sum fixes:
-// the module itself, its local replacements, and what the workspace adds.
-func sourceRoots(dir string) (roots []string, module string, err error) {
+// sourceRoots is where the files are that go into the module's programs, except for those that go.sum fixes.
+type sourceRoots struct {
+	paths   []string      // folders and files
+	modules []localModule // the module itself is the first
+}
+
+// A localModule is a module whose files are in a folder that is not the module cache.
+type localModule struct{ path, dir string }
+
+func (r *sourceRoots) add(path, dir string) {
+	r.paths = append(r.paths, dir)
+	r.modules = append(r.modules, localModule{path, realPath(dir)})
+}
+
+// addReplaces adds the folders that stand for modules.
+func (r *sourceRoots) addReplaces(base string, replaces []*modfile.Replace) {
+	for _, rep := range replaces {
+		if rep.New.Version == "" {
+			r.add(rep.Old.Path, resolve(base, rep.New.Path))
+		}
+	}
+}
+
+// findRoots returns the module in dir, its local replacements, and what the workspace adds.
+func findRoots(dir string) (sourceRoots, error) {
+	var roots sourceRoots
 	mod, err := readModFile(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("there is no go.mod in %s; run in the folder of the module", dir)
+		return roots, fmt.Errorf("there is no go.mod in %s; run in the folder of the module", dir)
 	}
 	if err != nil {
-		return nil, "", err
+		return roots, err
 	}
-	roots = append([]string{dir}, localReplaces(dir, mod.Replace)...)
+	roots.add(mod.Module.Mod.Path, dir)
+	roots.addReplaces(dir, mod.Replace)
 	work := workFile(dir)
 	if work == "" {
-		return roots, mod.Module.Mod.Path, nil
+		return roots, nil
 	}
 	data, err := os.ReadFile(work)
 	if err != nil {
-		return nil, "", err
+		return roots, err
 	}
 	ws, err := modfile.ParseWork(work, data, nil)
 	if err != nil {
-		return nil, "", err
+		return roots, err
 	}
 	base := filepath.Dir(work)
-	roots = append(roots, work)
+	roots.paths = append(roots.paths, work)
 	if _, err := os.Stat(work + ".sum"); err == nil {
-		roots = append(roots, work+".sum")
+		roots.paths = append(roots.paths, work+".sum")
 	}
-	roots = append(roots, localReplaces(base, ws.Replace)...)
+	roots.addReplaces(base, ws.Replace)
 	for _, use := range ws.Use {
 		member := resolve(base, use.Path)
-		roots = append(roots, member)
 		m, err := readModFile(member)
 		if err != nil {
-			return nil, "", fmt.Errorf("workspace %s: %w", work, err)
+			return roots, fmt.Errorf("workspace %s: %w", work, err)
 		}
-		roots = append(roots, localReplaces(member, m.Replace)...)
+		roots.add(m.Module.Mod.Path, member)
+		roots.addReplaces(member, m.Replace)
 	}
-	return roots, mod.Module.Mod.Path, nil
+	return roots, nil
 }
 
 // readModFile reads the go.mod in dir, which names a module.
@@ -171,17 +220,6 @@ func readModFile(dir string) (*modfile.File, error) {
 		return nil, fmt.Errorf("%s names no module", file)
 	}
 	return mod, nil
-}
-
-// localReplaces returns the folders that stand for modules.
-func localReplaces(base string, replaces []*modfile.Replace) []string {
-	var dirs []string
-	for _, r := range replaces {
-		if r.New.Version == "" {
-			dirs = append(dirs, resolve(base, r.New.Path))
-		}
-	}
-	return dirs
 }
 
 func resolve(base, path string) string {
@@ -233,6 +271,11 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 	repository := findUp(src.Dir, ".git")
 	if repository == "" {
 		return nil
+	}
+	// In a submodule or a linked worktree .git is a file. The go command takes no notice of it (golang.org/issue/58218),
+	// and stamps the revision of a repository further up, or none.
+	if info, err := os.Stat(repository); err == nil {
+		src.unstamped = !info.IsDir()
 	}
 	prefix, patterns := tagPatterns(filepath.Dir(repository), src.Dir, src.Module)
 

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -24,7 +25,12 @@ func openSource(ctx context.Context, c *Config, o Options) (build.Source, error)
 	if err != nil {
 		return build.Source{}, err
 	}
-	src, err := build.ReadSource(ctx, o.dir(), made...)
+	// Git ignores the dist folder from the first run on. Before that, and without git, what is in it counts no more.
+	read := build.SourceConfig{Skip: made, Ignored: []string{filepath.ToSlash(c.Dist)}}
+	for _, program := range c.Build.Programs {
+		read.Packages = append(read.Packages, cmp.Or(program.Main, "."))
+	}
+	src, err := read.Read(ctx, o.dir())
 	if err != nil {
 		return src, &UsageError{err} // nothing was begun
 	}
