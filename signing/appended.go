@@ -86,6 +86,9 @@ func (a Appended) make(ctx context.Context, src, dst string, k *key.Key, ts Time
 		if err := checkELF(in, size); err != nil {
 			return err
 		}
+		if hasSection(in, size) {
+			return fail(Unsupported, RuleTrailing, 0, "the file has a signature in a section, which would be signed with it: take it off with `mage unsign`, then sign")
+		}
 		digest := h.New()
 		w, err := out.copyOf(in, size)
 		if err != nil {

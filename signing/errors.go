@@ -127,7 +127,7 @@ func fromCMS(err error, offset int64) error {
 	case errors.As(err, &usage):
 		return &Error{Kind: Untrusted, Rule: RuleTSA, Offset: offset, Err: err}
 	case errors.Is(err, cms.ErrNoCertificate):
-		return &Error{Kind: UnknownSigner, Rule: RuleChain, Offset: offset, Err: err}
+		return &Error{Kind: UnknownSigner, Rule: RuleChain, Offset: offset, Err: fmt.Errorf("%w: name it with -signer=FILE", err)}
 	}
 	return err
 }

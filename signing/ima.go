@@ -55,6 +55,7 @@ func (IMA) Name() string { return "ima" }
 func (IMA) Suffix() string { return ".sig" }
 
 const (
+	imaAttribute        = "security.ima" // where the kernel looks
 	imaDigitalSignature = 3
 	imaVeritySignature  = 6
 	imaHeader           = 9
@@ -212,7 +213,7 @@ func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, t
 	if err != nil {
 		return nil, err
 	}
-	signer, err := ima.signer(signed, trust.Known)
+	signer, err := ima.signer(signed, trust.known())
 	if err != nil {
 		return nil, err
 	}
@@ -243,5 +244,5 @@ func (s *imaSignature) signer(digest []byte, known []*x509.Certificate) (*x509.C
 	if failed != nil {
 		return nil, &Error{Kind: Tampered, Rule: RuleSignature, Err: fmt.Errorf("the file or its signature was changed after signing: %w", failed)}
 	}
-	return nil, &Error{Kind: UnknownSigner, Rule: RuleChain, Err: errors.New("the signature does not hold its signer's certificate, and none that is known here has the key " + fmt.Sprintf("%x", s.keyID))}
+	return nil, &Error{Kind: UnknownSigner, Rule: RuleChain, Err: errors.New("the signature does not hold its signer's certificate, and none that is known here has the key " + fmt.Sprintf("%x: name the certificate with -signer=FILE", s.keyID))}
 }

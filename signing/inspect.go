@@ -51,7 +51,7 @@ func (s State) String() string { return [...]string{"unchecked", "held", "broken
 type Verdict struct {
 	Rule  Rule
 	State State
-	Err   error // of a broken one
+	Err   error // of a broken one: an *Error
 }
 
 // Inspect tells what is in a PE, ELF or other signed file and what each rule says
@@ -103,9 +103,7 @@ func judge(trust Trust, verify func(Trust) (*Signature, error)) (*Signature, []V
 		if !errors.As(err, &e) {
 			e = &Error{Kind: Malformed, Rule: RuleFormat, Err: err}
 		}
-		if e.Err != nil {
-			broken[e.Rule] = fmt.Errorf("%v: %w", e.Kind, e.Err)
-		}
+		broken[e.Rule] = e
 		if slices.Contains(trust.Policy.Off, e.Rule) || !CanBeOff(e.Rule) {
 			break
 		}
@@ -227,7 +225,7 @@ func inspectSubject(ctx context.Context, file string, trust Trust, report *Repor
 	one := Inspected{Name: "1", Scheme: SIP{}.Name()}
 	one.Signature, one.Verdicts = judge(trust, func(t Trust) (*Signature, error) { return SIP{}.Verify(ctx, file, t) })
 	if i := slices.IndexFunc(one.Verdicts, func(v Verdict) bool { return v.Rule == RulePresent && v.State == Broken }); i >= 0 {
-		report.Err = &Error{Kind: Unsigned, Rule: RulePresent, Err: one.Verdicts[i].Err}
+		report.Err = one.Verdicts[i].Err
 		return nil
 	}
 	report.Signatures = append(report.Signatures, one)

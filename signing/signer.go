@@ -27,7 +27,7 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 		return nil, fail(Malformed, RuleDER, 0, "%d signers in one signature, must be one", len(sd.Signers))
 	}
 	si := &sd.Signers[0]
-	signer, err := sd.Verify(0, digest, trust.Known...)
+	signer, err := sd.Verify(0, digest, trust.known()...)
 	if err != nil {
 		return nil, fromCMS(err, 0)
 	}
@@ -59,7 +59,14 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 		if sig.TSA != nil && slices.ContainsFunc(embedded, sig.TSA.Equal) { // a countersignature's certificates are here too
 			embedded = slices.DeleteFunc(slices.Clone(embedded), func(c *x509.Certificate) bool { return above(c, sig.TSA, sd.Certificates) })
 		}
-		if s := strangers(signer, embedded, sig.Chain, trust.Roots); len(s) > 0 {
+		chain, roots := sig.Chain, trust.Roots
+		if trust.pins(signer) {
+			chain = append(slices.Clone(chain), trust.Pinned...)
+			if roots == nil {
+				roots = x509.NewCertPool() // a certificate whose issuer is not at hand could carry anything
+			}
+		}
+		if s := strangers(signer, embedded, chain, roots); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
 		}
 	}
@@ -114,7 +121,7 @@ func vouch(signer *x509.Certificate, h crypto.Hash, token *cms.Token, embedded [
 	if err := checkRevocation(sig.Chain, at, trust); err != nil {
 		return nil, err
 	}
-	if token == nil && trust.enforces(RuleTimestamp) {
+	if token == nil && trust.enforces(RuleTimestamp) && !trust.pins(signer) {
 		return nil, fail(Untrusted, RuleTimestamp, 0, "no RFC 3161 timestamp: the signature dies with its certificate; sign again with a timestamp server")
 	}
 	return sig, nil

@@ -71,6 +71,7 @@ type Trust struct {
 	TSARoots *x509.CertPool // anchors of timestamp authorities; nil trusts none
 	CRLs     []*x509.RevocationList
 	Known    []*x509.Certificate // signers and intermediates that files need not embed
+	Pinned   []*x509.Certificate // signers that are trusted without a chain, usage or timestamp, while they are valid
 	Now      time.Time           // zero means the present
 	Policy   Policy
 
@@ -83,6 +84,12 @@ type Policy struct {
 }
 
 func (t Trust) enforces(r Rule) bool { return !slices.Contains(t.Policy.Off, r) }
+
+// pins reports whether a signer is trusted by being named.
+func (t Trust) pins(c *x509.Certificate) bool { return slices.ContainsFunc(t.Pinned, c.Equal) }
+
+// known returns the signers and intermediates that files need not embed.
+func (t Trust) known() []*x509.Certificate { return slices.Concat(t.Known, t.Pinned) }
 
 func (t Trust) now() time.Time {
 	if t.Now.IsZero() {

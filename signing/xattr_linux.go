@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// imaAttribute is where the kernel looks.
-const imaAttribute = "security.ima"
-
 // SetIMA sets the extended attribute security.ima of a file to a signature that
 // [IMA] has written. It takes root (CAP_SYS_ADMIN), and a file system that keeps
 // such attributes: ext4, XFS, btrfs, tmpfs do.

@@ -33,10 +33,15 @@ func SignFile(ctx context.Context,
 	return release.Exit(release.SignFile(ctx, release.Terminal(), path, text(beside), xattr != nil && *xattr, t))
 }
 
-// VerifyFile verifies the signatures in a file and beside it; the exit code says what is wrong.
+// VerifyFile verifies the signatures in files and beside them; the exit code says what is wrong.
 //
-// It trusts the certificates named here, else those of hallmark.yaml's trust,
-// else the root of the identity.
+// The path is a file, a quoted pattern like 'out/*.exe', a folder with all that
+// is in it, or @LIST for a file with one path a line (@- reads standard input).
+// Of several files the exit code is that of the worst.
+//
+// It trusts whom the options name, else the root of this user's development
+// identity, and says so. It opens no identity, starts nothing, and reads no
+// hallmark.yaml that -config does not name.
 func VerifyFile(ctx context.Context,
 	path string,
 	// PEM file of roots to trust for the signer
@@ -45,11 +50,21 @@ func VerifyFile(ctx context.Context,
 	tsaCA *string,
 	// file of revocation lists, PEM or DER
 	crl *string,
+	// file of signers' certificates, PEM or DER, for signatures that embed none; without -ca they are trusted by being named
+	signer *string,
+	// hallmark.yaml whose trust is meant where no other option says whom
+	config *string,
+	// rules that are not enforced, with commas between: see mage rules
+	off *string,
+	// for machines
+	json *bool,
 ) error {
-	return release.Exit(release.VerifyFile(ctx, release.Terminal(), path, override(ca, tsaCA, crl)))
+	return release.Exit(release.VerifyFile(ctx, release.Terminal(), os.Stdout, path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
 }
 
 // Inspect prints what is in a file: signers, chains, digests, timestamps, nested signatures, each rule's verdict.
+//
+// It trusts whom verifyFile trusts.
 func Inspect(ctx context.Context,
 	path string,
 	// for machines
@@ -60,8 +75,14 @@ func Inspect(ctx context.Context,
 	tsaCA *string,
 	// file of revocation lists, PEM or DER
 	crl *string,
+	// file of signers' certificates, PEM or DER, for signatures that embed none; without -ca they are trusted by being named
+	signer *string,
+	// hallmark.yaml whose trust is meant where no other option says whom
+	config *string,
+	// rules that are not enforced, with commas between: see mage rules
+	off *string,
 ) error {
-	return release.Exit(release.Inspect(ctx, release.Terminal(), os.Stdout, path, json != nil && *json, override(ca, tsaCA, crl)))
+	return release.Exit(release.Inspect(ctx, release.Terminal(), os.Stdout, path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
 }
 
 // Rules lists the rules of verification, and what turning one off would let pass.
@@ -101,6 +122,12 @@ func Attach(ctx context.Context, path, signature string, ca, tsaCA *string) erro
 
 func override(ca, tsaCA, crl *string) release.TrustOverride {
 	return release.TrustOverride{CA: text(ca), TSA: text(tsaCA), CRL: text(crl)}
+}
+
+func verifier(ca, tsaCA, crl, signer, config, off *string) release.TrustOverride {
+	t := override(ca, tsaCA, crl)
+	t.Signer, t.Config, t.Off = text(signer), text(config), text(off)
+	return t
 }
 
 func text(s *string) string {

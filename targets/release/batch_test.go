@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -133,7 +134,7 @@ func TestBatch(t *testing.T) {
 	}
 	for i := range 20 {
 		name := filepath.Join(b.dir, fmt.Sprintf("program%02d.exe", i))
-		if err := VerifyFile(t.Context(), Options{Dir: b.dir}, name, TrustOverride{}); err != nil {
+		if err := VerifyFile(t.Context(), Options{Dir: b.dir}, io.Discard, name, false, TrustOverride{Config: filepath.Join(b.dir, ConfigFile)}); err != nil {
 			t.Error(err)
 		}
 	}

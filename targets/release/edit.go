@@ -2,9 +2,11 @@ package release
 
 import (
 	"context"
+	"strings"
 
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/key"
+	"github.com/hallmark-build/hallmark/signing/tsa"
 )
 
 // maxExchanged is how long a file may be that goes to another machine and comes
@@ -51,27 +53,74 @@ func AppendSignature(ctx context.Context, o Options, file string, t TrustOverrid
 	})
 }
 
-// TimestampFile gives the signature of a PE file the timestamp that it lacks.
-func TimestampFile(ctx context.Context, o Options, file string, t TrustOverride) error {
-	return edit(ctx, o, file, t, "a timestamp was added", func(ctx context.Context, _ *Config, s *signer, trust signing.Trust) (*signing.Signature, error) {
-		return signing.AddTimestamp(ctx, file, file, s.stamps, trust)
-	})
-}
-
-// AddCertificates embeds in the signature of a PE file certificates that its
-// signer has left out.
-func AddCertificates(ctx context.Context, o Options, file, certificates string, t TrustOverride) error {
-	data, err := readPEM("certificates", certificates)
+// TimestampFile gives the signature of a PE file the timestamp that it lacks. It
+// opens no identity.
+func TimestampFile(ctx context.Context, o Options, file string, t TrustOverride) (err error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	defer func() { err = interrupted(ctx, err) }()
+	c, err := loadOptional(o, t)
 	if err != nil {
 		return err
 	}
-	certs, err := parsePEM(data)
-	if err != nil {
-		return usage("%s: %w", certificates, err)
+	if err := checkFile(file); err != nil {
+		return err
 	}
-	return edit(ctx, o, file, t, "certificates were added", func(ctx context.Context, _ *Config, _ *signer, trust signing.Trust) (*signing.Signature, error) {
-		return signing.AddCertificates(ctx, file, file, certs, trust)
-	})
+	// What hallmark.yaml trusts counts here: it names the server, too.
+	if t.CA, t.TSA = c.Trust.CA, c.Trust.TSA; t.CA != "" {
+		t.CA = o.path(t.CA)
+	}
+	if t.TSA != "" {
+		t.TSA = o.path(t.TSA)
+	}
+	t.Off = strings.Join(c.Trust.Off, ",")
+	var stamps signing.Timestamper
+	var authority *tsa.Client
+	if c.Timestamp.dev() {
+		k, err := key.OpenTSA(ctx, key.Options{Dir: o.KeyDir, Password: o.Password})
+		if err != nil {
+			return err
+		}
+		stamps = tsa.Local{Server: &tsa.Server{Key: k}}
+	} else {
+		authority = &tsa.Client{URLs: c.Timestamp}
+		stamps = authority
+	}
+	a, _, err := openVerifier(o, t)
+	if err != nil {
+		return err
+	}
+	if authority != nil {
+		authority.Roots = a.tsaRoots
+	}
+	return o.changed(file, "a timestamp was added")(signing.AddTimestamp(ctx, file, file, stamps, a.trust()))
+}
+
+// changed returns a function that says what came of a change of a file.
+func (o Options) changed(file, done string) func(*signing.Signature, error) error {
+	return func(sig *signing.Signature, err error) error {
+		if err == nil {
+			o.Progress.Printf("%s: %s: %s", file, done, signatureLine(sig))
+		}
+		return err
+	}
+}
+
+// AddCertificates embeds in the signature of a PE file certificates that its
+// signer has left out. It opens no identity.
+func AddCertificates(ctx context.Context, o Options, file, certificates string, t TrustOverride) error {
+	if err := checkFile(file); err != nil {
+		return err
+	}
+	certs, err := readCertificates("certificates", certificates)
+	if err != nil {
+		return err
+	}
+	a, _, err := openVerifier(o, t)
+	if err != nil {
+		return err
+	}
+	return o.changed(file, "certificates were added")(signing.AddCertificates(ctx, file, file, certs, a.trust()))
 }
 
 // Unsign takes the signature off a file.
@@ -144,12 +193,9 @@ func (o Options) wrote(file string, data []byte, next string) error {
 	return nil
 }
 
-// Attach puts a signature that was made elsewhere into a PE file.
+// Attach puts a signature that was made elsewhere into a PE file. It opens no
+// identity.
 func Attach(ctx context.Context, o Options, file, signature string, t TrustOverride) error {
-	c, err := loadOptional(o, t)
-	if err != nil {
-		return err
-	}
 	for _, f := range []string{file, signature} {
 		if err := checkFile(f); err != nil {
 			return err
@@ -159,14 +205,9 @@ func Attach(ctx context.Context, o Options, file, signature string, t TrustOverr
 	if err != nil {
 		return err
 	}
-	a, err := anchorsFor(ctx, c, o)
+	a, _, err := openVerifier(o, t)
 	if err != nil {
 		return err
 	}
-	sig, err := signing.Attach(ctx, file, file, der, a.trust())
-	if err != nil {
-		return err
-	}
-	o.Progress.Printf("%s: the signature was attached: %s", file, signatureLine(sig))
-	return nil
+	return o.changed(file, "the signature was attached")(signing.Attach(ctx, file, file, der, a.trust()))
 }

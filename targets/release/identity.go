@@ -55,7 +55,7 @@ type anchors struct {
 	caRoots, tsaRoots *x509.CertPool
 	signer            []byte // PEM; empty: no scheme needs it
 	signerFile        string // empty: it is in no file yet
-	known             []*x509.Certificate
+	known, pinned     []*x509.Certificate
 	pgp, apk          []byte // public keys of who signs packages; empty: nobody does
 	pgpFile, apkFile  string // empty: in no file yet
 	crl               []byte
@@ -190,15 +190,9 @@ func (a *anchors) openRules(c *Config, o Options) (err error) {
 		return &UsageError{err}
 	}
 	for _, name := range c.Trust.CRL {
-		data, err := key.ReadRegular(o.path(name), maxTrustFile)
-		if err != nil {
-			return usage("trust.crl: %w", err)
+		if err := a.readCRL(o.path(name)); err != nil {
+			return err
 		}
-		lists, err := signing.ParseCRLs(data)
-		if err != nil {
-			return usage("trust.crl: %s: %w", name, err)
-		}
-		a.crl, a.crls = append(a.crl, data...), append(a.crls, lists...)
 	}
 	return nil
 }
@@ -316,7 +310,7 @@ func (a anchors) pools() (anchors, error) {
 }
 
 func (a anchors) trust() signing.Trust {
-	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known, CRLs: a.crls, Policy: a.policy}
+	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known, Pinned: a.pinned, CRLs: a.crls, Policy: a.policy}
 }
 
 // key is the digest of the certificates.

@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,12 +18,14 @@ import (
 type Inspection struct {
 	File       string               `json:"file"`
 	Format     string               `json:"format"`
-	Good       bool                 `json:"good"`
-	Error      string               `json:"error,omitempty"`
+	Good       bool                 `json:"good"`  // the verdict of VerifyFile
+	Trust      []string             `json:"trust"` // whom was trusted, and why
+	Error      *Failure             `json:"error,omitempty"`
+	Notes      []string             `json:"notes,omitempty"`
 	Signatures []InspectedSignature `json:"signatures"`
 }
 
-// InspectedSignature is one signature of a file.
+// InspectedSignature is one signature of a file, in it or beside it.
 type InspectedSignature struct {
 	Name         string              `json:"name"` // 1, 1.1 for one nested in it
 	Scheme       string              `json:"scheme"`
@@ -51,83 +54,97 @@ type CertificateRecord struct {
 // RuleRecord is a rule's verdict on a signature.
 type RuleRecord struct {
 	Rule    string `json:"rule"`
-	Verdict string `json:"verdict"` // held, broken, off, unchecked
+	Verdict string `json:"verdict"`          // held, broken, off, unchecked
+	Kind    string `json:"kind,omitempty"`   // of the error
+	Offset  *int64 `json:"offset,omitempty"` // in the file
 	Reason  string `json:"reason,omitempty"`
 }
 
 // Inspect prints what is in a file: each signature with its signer, chain, digest
-// and timestamp, and what each rule says of it; as JSON for machines. The error
-// is that of a file with a signature that does not hold, with the exit code that
-// VerifyFile has for it.
+// and timestamp, and what each rule says of it; as JSON for machines, also when
+// nothing could be read. The verdict, and the error with its exit code, are those
+// of VerifyFile.
 func Inspect(ctx context.Context, o Options, out io.Writer, file string, asJSON bool, t TrustOverride) error {
-	c, err := loadOptional(o, t)
-	if err != nil {
-		return err
-	}
-	if err := checkFile(file); err != nil {
-		return err
-	}
-	a, err := anchorsFor(ctx, c, o)
-	if err != nil {
-		return err
-	}
-	report, err := signing.Inspect(ctx, file, a.trust())
-	if err != nil {
-		return err
-	}
-	i := inspection(report)
-	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(i); err != nil {
+	i, err := inspect(ctx, o, file, t)
+	if !asJSON {
+		if i.Format == "" {
 			return err
 		}
-	} else if _, err := io.WriteString(out, i.text()); err != nil {
-		return err
+		_, printed := io.WriteString(out, i.text())
+		return errors.Join(printed, err)
 	}
-	if i.Good {
-		return nil
-	}
-	if report.Err != nil {
-		return report.Err
-	}
-	scheme, err := c.Sign.For(file)
-	if err != nil {
-		return err
-	}
-	if _, err = scheme.Verify(ctx, file, a.trust()); err == nil {
-		err = fmt.Errorf("%s: not good: see above", file)
-	}
-	return err
+	return errors.Join(printJSON(out, i), err)
 }
 
-func inspection(r *signing.Report) Inspection {
-	i := Inspection{File: r.File, Format: r.Format, Good: r.Err == nil && len(r.Signatures) > 0, Signatures: []InspectedSignature{}}
-	if r.Err != nil {
-		i.Error = r.Err.Error()
+func inspect(ctx context.Context, o Options, file string, t TrustOverride) (i Inspection, err error) {
+	i = Inspection{File: file, Trust: []string{}, Signatures: []InspectedSignature{}}
+	defer func() { i.Good, i.Error = err == nil, failureOf(err) }()
+	if err := checkFile(file); err != nil {
+		return i, err
 	}
-	for _, s := range r.Signatures {
-		one := InspectedSignature{Name: s.Name, Scheme: s.Scheme, Good: s.Good(), Certificates: certificateRecords(s.Embedded)}
-		if sig := s.Signature; sig != nil {
-			one.Signer, one.Hash, one.Digest = sig.Signer.Subject.String(), sig.Hash.String(), hex.EncodeToString(sig.Digest)
-			one.PageHashes, one.Description, one.URL, one.Chain = sig.PageHashes, sig.Description, sig.URL, certificateRecords(sig.Chain)
-			if !sig.Time.IsZero() {
-				at := sig.Time.UTC()
-				one.Time, one.TSA = &at, sig.TSA.Subject.String()
+	a, said, err := openVerifier(o, t)
+	if err != nil {
+		return i, err
+	}
+	i.Trust = said
+	verified := verifyOne(ctx, file, a)
+	report, err := signing.Inspect(ctx, file, a.trust())
+	if err != nil {
+		if len(verified.Signatures) == 0 {
+			return i, worse(verified.err, err)
+		}
+		report = &signing.Report{File: file, Format: "other file"}
+	}
+	i.Format, i.Notes = report.Format, verified.Notes
+	for _, s := range report.Signatures {
+		i.Signatures = append(i.Signatures, inspectedSignature(s))
+	}
+	for _, s := range verified.Signatures {
+		if s.Place != file {
+			i.Signatures = append(i.Signatures, s.inspected())
+		}
+	}
+	err = verified.err
+	if err == nil && slices.ContainsFunc(i.Signatures, func(s InspectedSignature) bool { return !s.Good }) {
+		err = fmt.Errorf("%s: not good: see above", file)
+	}
+	return i, err
+}
+
+// inspected is the record of a signature that the file does not hold.
+func (s VerifiedSignature) inspected() InspectedSignature {
+	one := InspectedSignature{Name: s.Place, Scheme: s.Scheme, Good: s.Good, Signer: s.Signer, Hash: s.Hash, Digest: s.Digest, Time: s.Time, TSA: s.TSA, Rules: []RuleRecord{}}
+	if s.Error != nil {
+		one.Rules = append(one.Rules, RuleRecord{Rule: s.Error.Rule, Verdict: signing.Broken.String(), Kind: s.Error.Kind, Offset: s.Error.Offset, Reason: s.Error.Text})
+	}
+	return one
+}
+
+func inspectedSignature(s signing.Inspected) InspectedSignature {
+	one := InspectedSignature{Name: s.Name, Scheme: s.Scheme, Good: s.Good(), Certificates: certificateRecords(s.Embedded)}
+	if sig := s.Signature; sig != nil {
+		one.Signer, one.Hash, one.Digest = sig.Signer.Subject.String(), sig.Hash.String(), hex.EncodeToString(sig.Digest)
+		one.PageHashes, one.Description, one.URL, one.Chain = sig.PageHashes, sig.Description, sig.URL, certificateRecords(sig.Chain)
+		if !sig.Time.IsZero() {
+			at := sig.Time.UTC()
+			one.Time, one.TSA = &at, sig.TSA.Subject.String()
+		}
+	}
+	for _, v := range s.Verdicts {
+		record := RuleRecord{Rule: string(v.Rule), Verdict: v.State.String()}
+		if v.Err != nil {
+			record.Reason = v.Err.Error()
+			var e *signing.Error
+			if errors.As(v.Err, &e) {
+				record.Kind, record.Reason = e.Kind.String(), fmt.Sprintf("%v: %v", e.Kind, e.Err)
+				if e.Offset > 0 {
+					record.Offset = &e.Offset
+				}
 			}
 		}
-		for _, v := range s.Verdicts {
-			record := RuleRecord{Rule: string(v.Rule), Verdict: v.State.String()}
-			if v.Err != nil {
-				record.Reason = v.Err.Error()
-			}
-			one.Rules = append(one.Rules, record)
-		}
-		i.Good = i.Good && one.Good
-		i.Signatures = append(i.Signatures, one)
+		one.Rules = append(one.Rules, record)
 	}
-	return i
+	return one
 }
 
 func certificateRecords(certs []*x509.Certificate) []CertificateRecord {
@@ -142,8 +159,14 @@ func certificateRecords(certs []*x509.Certificate) []CertificateRecord {
 func (i Inspection) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s, %s\n", i.File, i.Format, plural(len(i.Signatures), "signature"))
-	if i.Error != "" {
-		fmt.Fprintf(&b, "  %s\n", i.Error)
+	for _, line := range i.Trust {
+		fmt.Fprintf(&b, "  %-12s %s\n", "trusted", line)
+	}
+	for _, line := range i.Notes {
+		fmt.Fprintf(&b, "  %-12s %s\n", "note", line)
+	}
+	if i.Error != nil {
+		fmt.Fprintf(&b, "  %s\n", i.Error.Text)
 	}
 	for _, s := range i.Signatures {
 		verdict := "NOT GOOD"

@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,10 +12,6 @@ import (
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/key"
 )
-
-// TrustOverride names PEM files to trust instead of those of hallmark.yaml.
-// Empty means the configuration's.
-type TrustOverride struct{ CA, TSA, CRL string }
 
 // SignFile signs a file that was built elsewhere, where it stands: the new
 // file replaces it in one rename, or nothing changes. hallmark.yaml is used
@@ -155,59 +150,8 @@ func signFilesBeside(ctx context.Context, c *Config, o Options, files []string, 
 	})
 }
 
-// VerifyFile verifies one file by our own verifier: the signature in it, and
-// those that stand beside it; there must be one. The certificates to trust are
-// t's, else those of hallmark.yaml's trust, else the identity's own root.
-func VerifyFile(ctx context.Context, o Options, file string, t TrustOverride) error {
-	c, err := loadOptional(o, t)
-	if err != nil {
-		return err
-	}
-	if err := checkFile(file); err != nil {
-		return err
-	}
-	var beside []signing.Detached
-	for _, d := range signing.DetachedSchemes() {
-		if exists(file + d.Suffix()) {
-			beside = append(beside, d)
-		}
-	}
-	attribute, err := signing.ReadIMA(file)
-	if err != nil {
-		return err
-	}
-	scheme, err := c.Sign.For(file)
-	if err != nil && len(beside) == 0 && attribute == nil {
-		return err
-	}
-	a, err := anchorsFor(ctx, c, o)
-	if err != nil {
-		return err
-	}
-	if scheme != nil {
-		sig, err := scheme.Verify(ctx, file, a.trust())
-		if err != nil {
-			return err
-		}
-		o.Progress.Printf("%s: good: %s", file, signatureLine(sig))
-	}
-	for _, d := range beside {
-		sig, err := d.Verify(ctx, file, file+d.Suffix(), a.trust())
-		if err != nil {
-			return err
-		}
-		o.Progress.Printf("%s: good: %s", file+d.Suffix(), signatureLine(sig))
-	}
-	if attribute == nil {
-		return nil
-	}
-	sig, err := signing.IMA{}.VerifyAttribute(ctx, file, a.trust())
-	if err == nil {
-		o.Progress.Printf("%s: security.ima: good: %s", file, signatureLine(sig))
-	}
-	return err
-}
-
+// loadOptional returns the hallmark.yaml of a command that signs; without one
+// its defaults.
 func loadOptional(o Options, t TrustOverride) (*Config, error) {
 	c := &Config{}
 	if exists(filepath.Join(o.dir(), ConfigFile)) {
@@ -239,47 +183,6 @@ func loadOptional(o Options, t TrustOverride) (*Config, error) {
 		c.Trust.CRL = []string{abs}
 	}
 	return c, nil
-}
-
-// anchorsFor finds what a file from anywhere is verified with.
-func anchorsFor(ctx context.Context, c *Config, o Options) (anchors, error) {
-	var a anchors
-	var k, tsaKey *key.Key
-	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
-	var err error
-	if c.Trust.CA == "" {
-		if k, err = o.openKey(ctx, c, ko); err != nil {
-			return a, fmt.Errorf("whom to trust is not said, so the identity's own root is meant, but: %w; name certificates with -ca=FILE and -tsaCA=FILE", err)
-		}
-	}
-	if k != nil {
-		a.setSigner(k.Chain)
-	}
-	if err := a.openCA(c, o, k); err != nil {
-		return a, err
-	}
-	if c.Trust.TSA == "" && c.Timestamp.dev() {
-		if tsaKey, err = key.OpenTSA(ctx, ko); err != nil {
-			return a, err
-		}
-	}
-	if err := a.openTSA(c, o, tsaKey); err != nil {
-		return a, err
-	}
-	if err := a.openRules(c, o); err != nil {
-		return a, err
-	}
-	if tsaKey != nil {
-		// A file that was built elsewhere may have its timestamp from anywhere.
-		if file, err := systemCertificates(); err == nil {
-			system, err := readPEM("trust.tsa", file)
-			if err != nil {
-				return a, err
-			}
-			a.tsa = append(a.tsa, system...)
-		}
-	}
-	return a.pools()
 }
 
 // checkFile tells a wrong wish from a failed verification.

@@ -38,10 +38,10 @@ func TestSpecialFiles(t *testing.T) {
 	}
 	o := Options{Dir: dir, KeyDir: filepath.Join(dir, "keys")}
 	for name, call := range map[string]func() error{
-		"verifyFile":           func() error { return VerifyFile(t.Context(), o, fifo, TrustOverride{CA: ca, TSA: tsa}) },
-		"verifyFile, -ca":      func() error { return VerifyFile(t.Context(), o, control, TrustOverride{CA: fifo, TSA: tsa}) },
-		"verifyFile, -crl":     func() error { return VerifyFile(t.Context(), o, control, TrustOverride{CA: ca, TSA: tsa, CRL: fifo}) },
-		"verifyFile, detached": func() error { return VerifyFile(t.Context(), o, copied, TrustOverride{CA: ca, TSA: tsa}) },
+		"verifyFile":           func() error { return VerifyFile(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa}) },
+		"verifyFile, -ca":      func() error { return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: fifo, TSA: tsa}) },
+		"verifyFile, -crl":     func() error { return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: ca, TSA: tsa, CRL: fifo}) },
+		"verifyFile, detached": func() error { return VerifyFile(t.Context(), o, io.Discard, copied, false, TrustOverride{CA: ca, TSA: tsa}) },
 		"inspect":              func() error { return Inspect(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa}) },
 		"signFile":             func() error { return SignFile(t.Context(), o, fifo, "", false, TrustOverride{}) },
 		"signFile, detached":   func() error { return SignFile(t.Context(), o, fifo, "p7s", false, TrustOverride{}) },
