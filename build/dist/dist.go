@@ -73,7 +73,10 @@ type ConfigError struct {
 	Msg string
 }
 
-func (e *ConfigError) Error() string { return e.Key + ": " + e.Msg }
+func (e *ConfigError) Error() string {
+	key, _, _ := strings.Cut(e.Key, "[")
+	return key + ": " + e.Msg
+}
 
 // Validate checks all that can be checked without files. It reports every wrong key, each as a *ConfigError, joined.
 func (c Config) Validate() error {

@@ -74,14 +74,15 @@ func FuzzTar(f *testing.F) {
 
 func walkInner(t *testing.T, b []byte, inner func(*walker, io.Reader) error) {
 	var total int64
-	w := &walker{file: "fuzz", r: bytes.NewReader(b), size: int64(len(b)), names: newNameSet(false), fn: func(name string, _ fs.FileMode, r io.Reader) error {
+	w := newWalker("fuzz", bytes.NewReader(b), int64(len(b)))
+	w.fn = func(name string, _ fs.FileMode, r io.Reader) error {
 		if !fs.ValidPath(name) {
 			t.Errorf("name %q", name)
 		}
 		n, err := io.Copy(io.Discard, r)
 		total += n
 		return err
-	}}
+	}
 	if err := inner(w, bytes.NewReader(b)); err == nil && total > int64(len(b)) {
 		t.Errorf("%d bytes out of %d", total, len(b))
 	}

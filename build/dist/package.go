@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -47,11 +48,33 @@ func WritePackage(dst string, p Package) error {
 		return fmt.Errorf("packing %s: %w", dst, err)
 	}
 	return replace(dst, func(w io.Writer) error {
+		if p.Format == APK && p.Sign != nil {
+			return p.signedAPK(info, packager, w)
+		}
 		if err := packager.Package(info, w); err != nil {
 			return fmt.Errorf("making the %s package: %w", p.Format, err)
 		}
 		return nil
 	})
+}
+
+// signedAPK writes an apk with its signature in the one form that Signatures takes.
+func (p Package) signedAPK(info *nfpm.Info, packager nfpm.Packager, w io.Writer) error {
+	var signature []byte
+	info.APK.Signature.SignFn = func(signed io.Reader) (_ []byte, err error) {
+		signature, err = p.Sign(signed)
+		return signature, err
+	}
+	var b bytes.Buffer
+	if err := packager.Package(info, &b); err != nil {
+		return fmt.Errorf("making the apk package: %w", err)
+	}
+	stored, err := storeSignature(b.Bytes(), p.KeyName, signature)
+	if err != nil {
+		return fmt.Errorf("making the apk package: %w", err)
+	}
+	_, err = w.Write(stored)
+	return err
 }
 
 // Check reports whether the package's format can take its name, version, architecture and configuration. Its files are

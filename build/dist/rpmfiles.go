@@ -31,20 +31,15 @@ const (
 	typeStringArray = 8
 )
 
-// openRPM reads the headers of an rpm: the signature header, the header, and where that begins.
-func openRPM(f *os.File) (sig, header rpmHeader, at int64, err error) {
+// openRPM reads the headers of an rpm.
+func openRPM(f *os.File) (*rpmFile, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return sig, header, 0, err
+		return nil, err
 	}
-	w := &walker{file: f.Name(), format: RPM, r: f, size: info.Size()}
-	sig, end, err := w.rpmHeader(96)
-	if err != nil {
-		return sig, header, 0, err
-	}
-	at = (end + 7) &^ 7
-	header, _, err = w.rpmHeader(at)
-	return sig, header, at, err
+	w := newWalker(f.Name(), f, info.Size())
+	w.format = RPM
+	return w.rpmFile()
 }
 
 // AddFileSignatures puts signatures of files into an rpm, whole or not at all, in the place of those that it has.
@@ -56,11 +51,11 @@ func AddFileSignatures(file string, signature func(name string) ([]byte, error))
 		return 0, err
 	}
 	defer f.Close()
-	sig, header, at, err := openRPM(f)
+	rpm, err := openRPM(f)
 	if err != nil {
 		return 0, err
 	}
-	names, err := header.files()
+	names, err := rpm.header.files()
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", file, err)
 	}
@@ -82,7 +77,7 @@ func AddFileSignatures(file string, signature func(name string) ([]byte, error))
 	if n == 0 {
 		return 0, nil
 	}
-	entries, err := sig.entries()
+	entries, err := rpm.sig.entries()
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", file, err)
 	}
@@ -101,7 +96,7 @@ func AddFileSignatures(file string, signature func(name string) ([]byte, error))
 		if _, err := w.Write(append(append(lead, made...), make([]byte, -len(made)&7)...)); err != nil {
 			return err
 		}
-		_, err := io.Copy(w, io.NewSectionReader(f, at, 1<<62))
+		_, err := io.Copy(w, io.NewSectionReader(f, rpm.headerAt, 1<<62))
 		return err
 	})
 }
@@ -113,22 +108,22 @@ func FileSignatures(file string) (map[string][]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	sig, header, _, err := openRPM(f)
+	rpm, err := openRPM(f)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := sig.entries()
+	entries, err := rpm.sig.entries()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if !slices.ContainsFunc(entries, func(e rpmEntry) bool { return e.tag == sigTagFileSignatures }) {
 		return nil, nil
 	}
-	names, err := header.files()
+	names, err := rpm.header.files()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	list, err := sig.strings(sigTagFileSignatures)
+	list, err := rpm.sig.strings(sigTagFileSignatures)
 	if err != nil || len(list) != len(names) {
 		return nil, fmt.Errorf("%s: %d signatures of %d files (%v)", file, len(list), len(names), err)
 	}
@@ -162,11 +157,18 @@ func (h rpmHeader) files() ([]string, error) {
 	if i < 0 || len(entries[i].data) != 4*len(bases) {
 		return nil, fmt.Errorf("%d file names without as many folders", len(bases))
 	}
+	if len(bases) > maxEntries {
+		return nil, fmt.Errorf("more than %d files", maxEntries)
+	}
 	var names []string
+	total := 0
 	for j, base := range bases {
 		dir := binary.BigEndian.Uint32(entries[i].data[4*j:])
 		if int64(dir) >= int64(len(dirs)) {
 			return nil, fmt.Errorf("file %q is in folder %d of %d", base, dir, len(dirs))
+		}
+		if total += len(dirs[dir]) + len(base); total > maxNames || len(dirs[dir])+len(base) > maxName {
+			return nil, fmt.Errorf("file names of more than %d bytes each, or %d in all", maxName, maxNames)
 		}
 		names = append(names, dirs[dir]+base)
 	}
@@ -201,6 +203,7 @@ type rpmEntry struct {
 // entries takes a header apart.
 func (h rpmHeader) entries() ([]rpmEntry, error) {
 	var all []rpmEntry
+	var total int64 // of all values: those of an honest header do not overlap
 	for i := 0; i+16 <= len(h.index); i += 16 {
 		at := h.index[i:]
 		e := rpmEntry{tag: binary.BigEndian.Uint32(at), kind: binary.BigEndian.Uint32(at[4:]), count: binary.BigEndian.Uint32(at[12:])}
@@ -229,6 +232,9 @@ func (h rpmHeader) entries() ([]rpmEntry, error) {
 			}
 		default:
 			return nil, fmt.Errorf("tag %d is of type %d", e.tag, e.kind)
+		}
+		if total += length; total > int64(len(h.store)) {
+			return nil, fmt.Errorf("the values of its tags overlap")
 		}
 		if length > int64(len(rest)) {
 			return nil, fmt.Errorf("tag %d points outside of its header", e.tag)

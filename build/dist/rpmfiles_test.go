@@ -84,7 +84,7 @@ func TestFileSignatures(t *testing.T) {
 func FuzzRPMHeader(f *testing.F) {
 	f.Add(marshalRPMHeader([]rpmEntry{{sigTagFileSignatures, typeStringArray, 2, []byte("aa\x00\x00")}, {sigTagFileSignatureLength, typeInt32, 1, []byte{0, 0, 0, 1}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w := &walker{format: RPM, r: bytes.NewReader(b), size: int64(len(b))}
+		w := newWalker("fuzz", bytes.NewReader(b), int64(len(b)))
 		h, _, err := w.rpmHeader(0)
 		if err != nil {
 			return
@@ -96,14 +96,14 @@ func FuzzRPMHeader(f *testing.F) {
 			return
 		}
 		again := marshalRPMHeader(entries)
-		w = &walker{format: RPM, r: bytes.NewReader(again), size: int64(len(again))}
+		w = newWalker("fuzz", bytes.NewReader(again), int64(len(again)))
 		if _, _, err := w.rpmHeader(0); err != nil && len(entries) < maxTags {
 			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
 }
 
-func readBytes(t *testing.T, file string) []byte {
+func readBytes(t testing.TB, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {

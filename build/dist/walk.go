@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -19,9 +20,11 @@ import (
 const (
 	maxEntries = 100_000  // names are remembered to refuse duplicates: some megabytes at most
 	maxName    = 4096     // PATH_MAX of Linux
-	maxTotal   = 64 << 30 // unpacked bytes of all entries: what an hour of decompression gives
+	maxTotal   = 16 << 30 // unpacked bytes of all entries
+	maxSmall   = 1 << 30  // unpacked bytes that any file may have, however small: some seconds of decompression
+	maxRatio   = 200      // unpacked bytes for each byte of the file, above that; programs reach 10, texts 30
 	maxWindow  = 64 << 20 // zstd window and memory: level 19 uses 8 MiB, --long=26 has 64 MiB
-	maxHeader  = 64 << 20 // an rpm header: rpm's own limit is 256 MiB, for packages of a hundred thousand files
+	maxHeader  = 32 << 20 // an rpm header, held in memory: some 300 bytes for each of a hundred thousand files
 	maxTags    = 0xffff   // entries of an rpm header: rpm's own limit
 	maxControl = 16 << 20 // control.tar of a deb: md5sums of a hundred thousand files
 	maxPadding = 1 << 20  // zeros after a tar's end: tar pads to its blocking factor, 10 KiB by default
@@ -74,7 +77,8 @@ func walk(file string, r io.ReaderAt, size int64, fn visitor) error {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	magic = magic[:n]
-	w := &walker{file: file, r: r, size: size, fn: fn, names: newNameSet(false)}
+	w := newWalker(file, r, size)
+	w.fn = fn
 	switch {
 	case bytes.HasPrefix(magic, []byte("PK\x03\x04")):
 		w.format, w.names.fold = Zip, true
@@ -110,7 +114,41 @@ type walker struct {
 	fn           visitor
 	fnErr        error // what fn returned, kept apart from what is wrong with the file
 	names        *nameSet
-	total        int64
+	total        int64     // unpacked bytes of the entries so far
+	limit        int64     // of total
+	modTime      time.Time // of the tar entry at hand
+}
+
+func newWalker(file string, r io.ReaderAt, size int64) *walker {
+	return &walker{file: file, r: r, size: size, names: newNameSet(false), limit: unpackLimit(size)}
+}
+
+// unpackLimit is how many bytes a file of a size may unpack to.
+func unpackLimit(size int64) int64 {
+	if size > maxTotal/maxRatio {
+		return maxTotal
+	}
+	return max(maxSmall, maxRatio*size)
+}
+
+// inflated is what a decompressor gives out, as far as the file may unpack to: entries and all that is around them.
+func (w *walker) inflated(r io.Reader) io.Reader {
+	const headers = 2048 // of tar and cpio, for each entry
+	return &budgetReader{r: r, left: w.limit + maxEntries*headers + maxPadding}
+}
+
+// budgetReader fails where more is read than its budget.
+type budgetReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *budgetReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errors.New("it unpacks to more than a file of its size may")
+	}
+	return n, err
 }
 
 func (w *walker) errorf(offset int64, format string, args ...any) error {
@@ -134,8 +172,8 @@ func (w *walker) enter(name string, folder bool, size int64) error {
 	if err := w.names.add(name, folder); err != nil {
 		return err
 	}
-	if size < 0 || size > maxTotal-w.total {
-		return fmt.Errorf("%q: more than %d bytes unpacked", name, int64(maxTotal))
+	if size < 0 || size > w.limit-w.total {
+		return fmt.Errorf("%q: more than %d bytes unpacked, which is the limit for a file of %d bytes", name, w.limit, w.size)
 	}
 	w.total += size
 	return nil
@@ -186,12 +224,12 @@ func (w *walker) gzip() error {
 		return w.errorf(0, "%w", err)
 	}
 	zr.Multistream(false)
-	out := bufio.NewReaderSize(zr, bufferSize)
+	out := bufio.NewReaderSize(w.inflated(zr), bufferSize)
 	name, err := out.Peek(100)
 	if err != nil && err != io.EOF {
 		return w.errorf(0, "%w", err)
 	}
-	if bytes.HasPrefix(name, []byte(".PKGINFO\x00")) || bytes.HasPrefix(name, []byte(".SIGN.")) {
+	if isAPK(name) {
 		w.format = APK
 		return w.apk()
 	}
@@ -231,6 +269,7 @@ func (w *walker) tar(r io.Reader, ends bool, meta func(name string, r io.Reader)
 			return w.errorf(-1, "%w", err)
 		}
 		name := strings.TrimPrefix(h.Name, "./")
+		w.modTime = h.ModTime
 		switch h.Typeflag {
 		case tar.TypeDir:
 			name = strings.TrimSuffix(name, "/")
@@ -313,8 +352,9 @@ func (w *walker) archLinux() error {
 		return w.errorf(0, "%w", err)
 	}
 	defer zr.Close()
+	out := w.inflated(zr)
 	found := false
-	err = w.tar(zr, true, func(name string, r io.Reader) (bool, error) {
+	err = w.tar(out, true, func(name string, r io.Reader) (bool, error) {
 		switch name {
 		case ".PKGINFO":
 			found = true
@@ -327,7 +367,7 @@ func (w *walker) archLinux() error {
 	if err != nil {
 		return err
 	}
-	if err := onlyZeros(zr, maxPadding); err != nil {
+	if err := onlyZeros(out, maxPadding); err != nil {
 		return w.errorf(-1, "after the end of the tar: %w", err)
 	}
 	if !found {

@@ -18,8 +18,6 @@ import (
 
 // The tags of an rpm that Walk reads (rpmtag.h).
 const (
-	sigTagSHA256          = 273  // hex SHA-256 of the header
-	sigTagSize            = 1000 // bytes of header and payload
 	tagPayloadFormat      = 1124 // cpio
 	tagPayloadCompressor  = 1125 // zstd, gzip
 	tagPayloadDigest      = 5092 // hex digest of the compressed payload
@@ -31,38 +29,17 @@ const (
 // cpio. The signature header must hold the header's SHA-256, and the header the payload's: so every byte behind the
 // signature header is covered.
 func (w *walker) rpm() error {
-	lead := make([]byte, 96)
-	if _, err := w.r.ReadAt(lead, 0); err != nil {
-		return w.errorf(0, "the lead is cut off")
-	}
-	// major version 3 or 4; type 0: binary package; signature type 5: header style
-	if lead[4] != 3 && lead[4] != 4 || binary.BigEndian.Uint16(lead[6:]) != 0 || binary.BigEndian.Uint16(lead[78:]) != 5 {
-		return w.errorf(4, "not the lead of a binary package of version 3 or 4")
-	}
-	sig, end, err := w.rpmHeader(96)
+	f, err := w.rpmFile()
 	if err != nil {
 		return err
 	}
-	start := (end + 7) &^ 7
-	pad := make([]byte, start-end)
-	if _, err := w.r.ReadAt(pad, end); err != nil && len(pad) > 0 || len(bytes.Trim(pad, "\x00")) > 0 {
-		return w.errorf(end, "the signature header is not padded with zeros")
-	}
-	header, payload, err := w.rpmHeader(start)
-	if err != nil {
+	if err := w.checkRPMEdges(f); err != nil {
 		return err
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(w.r, start, payload-start)); err != nil {
-		return w.errorf(start, "%w", err)
+	if err := w.checkRPMHeader(f); err != nil {
+		return err
 	}
-	if want, err := sig.text(sigTagSHA256); err != nil || want != hex.EncodeToString(h.Sum(nil)) {
-		return w.errorf(start, "the header's SHA-256 is not the one in the signature header")
-	}
-	if n, err := sig.number(sigTagSize); err == nil && int64(n) != w.size-start {
-		return w.errorf(start, "header and payload have %d bytes, not %d", w.size-start, n)
-	}
-	return w.rpmPayload(header, payload)
+	return w.rpmPayload(f.header, f.payload)
 }
 
 func (w *walker) rpmPayload(header rpmHeader, at int64) error {
@@ -78,26 +55,11 @@ func (w *walker) rpmPayload(header rpmHeader, at int64) error {
 	}
 	h := sha256.New()
 	in := bufio.NewReaderSize(&hashReader{r: w.section(at), h: h}, bufferSize)
-	var out io.Reader
-	compressor, err := header.text(tagPayloadCompressor)
-	switch {
-	case err == nil && compressor == "zstd":
-		zr, err := newZstd(in)
-		if err != nil {
-			return w.errorf(at, "%w", err)
-		}
-		defer zr.Close()
-		out = zr
-	case err == nil && compressor == "gzip":
-		zr, err := gzip.NewReader(in)
-		if err != nil {
-			return w.errorf(at, "%w", err)
-		}
-		zr.Multistream(false)
-		out = zr
-	default:
-		return w.errorf(at, "payload compressor %q, where zstd and gzip are known", compressor)
+	out, done, err := w.rpmDecompressor(header, in)
+	if err != nil {
+		return w.errorf(at, "%w", err)
 	}
+	defer done()
 	if err := w.cpio(out); err != nil {
 		return err
 	}
@@ -108,6 +70,27 @@ func (w *walker) rpmPayload(header rpmHeader, at int64) error {
 		return w.errorf(at, "the payload's SHA-256 is not the one in the header")
 	}
 	return nil
+}
+
+// rpmDecompressor unpacks a payload. done is to be called when it is not needed any more.
+func (w *walker) rpmDecompressor(header rpmHeader, in io.Reader) (out io.Reader, done func(), err error) {
+	switch compressor, err := header.text(tagPayloadCompressor); {
+	case err == nil && compressor == "zstd":
+		zr, err := newZstd(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		return w.inflated(zr), zr.Close, nil
+	case err == nil && compressor == "gzip":
+		zr, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		zr.Multistream(false)
+		return w.inflated(zr), func() {}, nil
+	default:
+		return nil, nil, fmt.Errorf("payload compressor %q, where zstd and gzip are known", compressor)
+	}
 }
 
 type hashReader struct {
