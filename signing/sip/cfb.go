@@ -61,7 +61,8 @@ type compound struct {
 
 	header     [cfbHeader]byte
 	tables     map[uint32]uint32 // what the FAT must hold for its own sectors and those of the DIFAT
-	spare      []uint32          // entries of the DIFAT that list nothing, and the end of its chain
+	spare      []uint32          // entries of the DIFAT that list nothing
+	difatEnd   uint32            // what ends the DIFAT's chain
 	dirSectors uint32
 	unsorted   *node // an entry that is not where a search of the tree would find it
 }
@@ -176,9 +177,7 @@ func (c *compound) readFAT(listed []byte, count, difat, difatCount uint32) error
 		c.spare = append(c.spare, words[listed:last]...)
 		difat = words[last]
 	}
-	if difat != endOfChain { // some writers end it, or leave it out, otherwise
-		c.spare = append(c.spare, difat)
-	}
+	c.difatEnd = difat
 	if len(sectors) != int(count) {
 		return malformedCFB(44, "%d FAT sectors are listed, the header says %d", len(sectors), count)
 	}

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -51,8 +52,9 @@ func (m *msi) CheckFree() error {
 	return nil
 }
 
-// absent are the values by which writers say that there is no first sector.
-var absent = []uint32{endOfChain, freeSector, 0}
+// absent reports whether a stream's first sector says that there is none: writers
+// have 0 or the end of a chain there.
+func absent(sector uint32) bool { return sector == 0 || sector == endOfChain }
 
 // checkHeader holds the fields of the header that reading ignores against
 // MS-CFB, 2.2.
@@ -72,10 +74,10 @@ func (c *compound) checkHeader() error {
 		return notFree(24, "minor version %#x, must be 0x3e", minor)
 	case le.Uint32(h[40:]) != directories:
 		return notFree(40, "the header says %d directory sectors, must be %d", le.Uint32(h[40:]), directories)
-	case le.Uint32(h[64:]) == 0 && !slices.Contains(absent, le.Uint32(h[60:])):
+	case le.Uint32(h[64:]) == 0 && le.Uint32(h[60:]) != endOfChain:
 		return notFree(60, "the header names a first sector of the mini FAT, and none is there")
-	case le.Uint32(h[72:]) == 0 && !slices.Contains(absent, le.Uint32(h[68:])):
-		return notFree(68, "the header names a first sector of the DIFAT, and none is there")
+	case c.difatEnd != endOfChain:
+		return notFree(68, "the list of FAT sectors does not end where its chain does")
 	}
 	listed := min(int64(le.Uint32(h[44:])), inHeader)
 	if slices.ContainsFunc(h[76+4*listed:], func(b byte) bool { return b != 0xff }) {
@@ -87,9 +89,8 @@ func (c *compound) checkHeader() error {
 // checkTables looks into those entries of FAT, mini FAT and DIFAT that no chain
 // goes through.
 func (c *compound) checkTables() error {
-	for i, entry := range c.spare {
-		last := i == len(c.spare)-1
-		if entry != freeSector && !(last && slices.Contains(absent, entry)) {
+	for _, entry := range c.spare {
+		if entry != freeSector {
 			return notFree(0, "an unused entry of the DIFAT is %#x", entry)
 		}
 	}
@@ -126,11 +127,13 @@ func (m *msi) checkEntries() error {
 	if n := m.unsorted; n != nil {
 		return notFree(0, "directory entry %q is out of order, where a search does not find it", n.text())
 	}
+	var unused *node // the first one
 	for i, n := range m.entries {
 		var err error
 		switch {
 		case !m.inTree[i]:
-			err = checkUnused(n)
+			unused = cmp.Or(unused, n)
+			err = checkUnused(n, unused)
 		case n == m.root:
 			err = m.checkRoot()
 		default:
@@ -143,14 +146,16 @@ func (m *msi) checkEntries() error {
 	return nil
 }
 
-func checkUnused(n *node) error {
-	free := append(bytes.Clone(n.entry[:68]), n.entry[80:]...)
-	for at := 68; at < 80; at += 4 { // links: zeros or NOSTREAM
-		if link := binary.LittleEndian.Uint32(n.entry[at:]); link != noEntry {
-			free = binary.LittleEndian.AppendUint32(free, link)
+// checkUnused demands that an unused entry is empty. The links of all of them are
+// zeros, or all NOSTREAM.
+func checkUnused(n, first *node) error {
+	e, le := n.entry[:], binary.LittleEndian
+	for at := 68; at < 80; at += 4 {
+		if link := le.Uint32(e[at:]); link != le.Uint32(first.entry[68:]) || link != noEntry && link != 0 {
+			return notFree(0, "an unused directory entry has a link")
 		}
 	}
-	if len(bytes.Trim(free, "\x00")) > 0 {
+	if len(bytes.Trim(e[:68], "\x00"))+len(bytes.Trim(e[80:], "\x00")) > 0 {
 		return notFree(0, "an unused directory entry is not empty")
 	}
 	return nil
@@ -168,8 +173,10 @@ func (m *msi) checkRoot() error {
 		return notFree(0, "the root has siblings")
 	case le.Uint64(e[100:]) != 0:
 		return notFree(0, "the root has a time of creation, which the file system keeps")
-	case m.root.length == 0 && !slices.Contains(absent, le.Uint32(e[116:])):
+	case m.root.length == 0 && !absent(le.Uint32(e[116:])):
 		return notFree(0, "the root names a first sector of the mini stream, and none is there")
+	case m.root.length&(1<<miniShift-1) != 0:
+		return notFree(0, "the mini stream has %d bytes, which is not a number of sectors", m.root.length)
 	}
 	return m.checkCommon(m.root)
 }
@@ -178,7 +185,7 @@ func (m *msi) checkEntry(n *node) error {
 	e, le := n.entry[:], binary.LittleEndian
 	zero := func(from, to int) bool { return len(bytes.Trim(e[from:to], "\x00")) == 0 }
 	switch {
-	case n.kind() == typeStorage && (!slices.Contains(absent, le.Uint32(e[116:])) || !zero(120, 128)):
+	case n.kind() == typeStorage && (!absent(le.Uint32(e[116:])) || !zero(120, 128)):
 		return notFree(0, "storage %q has a content of its own", n.text())
 	case n.kind() == typeStorage:
 	case le.Uint32(e[76:]) != noEntry:
@@ -189,7 +196,7 @@ func (m *msi) checkEntry(n *node) error {
 		return notFree(0, "stream %q has times", n.text())
 	case !zero(96, 100) && (m.extended == nil || n.is(msiSignature) || n.is(msiSignatureEx)):
 		return notFree(0, "stream %q has state bits that no digest covers", n.text())
-	case n.length == 0 && !slices.Contains(absent, le.Uint32(e[116:])):
+	case n.length == 0 && !absent(le.Uint32(e[116:])):
 		return notFree(0, "stream %q is empty and has a first sector", n.text())
 	}
 	if !zero(int(le.Uint16(e[64:])), 64) {

@@ -86,7 +86,7 @@ func TestFreePlaces(t *testing.T) {
 		{"class of the header", fixed(8)}, {"minor version", fixed(25)}, {"reserved", fixed(34)}, {"count of directory sectors", fixed(43)},
 		{"transaction", fixed(52)}, {"first sector of no DIFAT", nil}, {"list of FAT sectors", nil},
 		{"root's name", field(rootName, 2)}, {"behind the root's name", field(rootName, 40)}, {"root's sibling", field(rootName, 68)},
-		{"root's creation", field(rootName, 100)}, {"root's colour", field(rootName, 67)}, {"root's length", field(rootName, 127)},
+		{"root's creation", field(rootName, 100)}, {"root's colour", field(rootName, 67)}, {"root's length", field(rootName, 127)}, {"root's length, by a byte", field(rootName, 120)},
 		{"signature's class", field(msiSignature, 80)}, {"signature's child", field(msiSignature, 76)}, {"signature's state", field(msiSignature, 96)},
 		{"signature's times", field(msiSignature, 100)}, {"signature's colour", field(msiSignature, 67)}, {"behind a name", field(msiSignatureEx, 60)},
 		{"Ex's state", field(msiSignatureEx, 99)}, {"unused entry's name", field("", 0)}, {"unused entry's start", field("", 116)}, {"unused entry's link", field("", 70)},
@@ -106,7 +106,7 @@ func TestFreePlaces(t *testing.T) {
 				at = e.at(f)
 			}
 			bad := bytes.Clone(b)
-			bad[at] ^= 0x42
+			bad[at] ^= 0x41
 			wantFree(t, fmt.Sprintf("%s, sectors of %d", e.name, 1<<f.shift), bad)
 		}
 	}
