@@ -2,7 +2,6 @@ package targets
 
 import (
 	"context"
-	"os"
 
 	"github.com/hallmark-build/hallmark/targets/release"
 )
@@ -27,7 +26,7 @@ func BenchToolchains(ctx context.Context,
 	// processors to run on: 0,1
 	pin *string,
 ) error {
-	return release.Exit(release.BenchToolchains(ctx, os.Stdout, release.Terminal(), toolchains(quick, full, samples, filter, out, seed, pin)))
+	return release.Exit(release.BenchToolchains(ctx, stdout(), release.Terminal(), toolchains(quick, full, samples, filter, out, seed, pin)))
 }
 
 func toolchains(quick, full, samples *bool, filter, out *string, seed *int, pin *string) release.ToolchainOptions {

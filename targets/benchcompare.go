@@ -2,7 +2,6 @@ package targets
 
 import (
 	"context"
-	"os"
 
 	"github.com/hallmark-build/hallmark/targets/release"
 )
@@ -16,7 +15,7 @@ func BenchCompare(ctx context.Context,
 	// file of a page to draw, too
 	html *string,
 ) error {
-	return release.Exit(release.BenchCompare(ctx, os.Stdout, a, b, text(html)))
+	return release.Exit(release.BenchCompare(ctx, stdout(), a, b, text(html)))
 }
 
 // BenchPage draws the page of a benchmark's result again, from the result file alone.
@@ -37,7 +36,7 @@ func BenchRace(ctx context.Context,
 	// of the random order, to repeat a run
 	seed *int,
 ) error {
-	return release.Exit(release.BenchRace(ctx, os.Stdout, release.Terminal(), running(out, runs, more, seed)))
+	return release.Exit(release.BenchRace(ctx, stdout(), release.Terminal(), running(out, runs, more, seed)))
 }
 
 // BenchServe measures a net/http program under load: requests per second, latency, CPU time and memory.
@@ -53,7 +52,7 @@ func BenchServe(ctx context.Context,
 	// of the random order, to repeat a run
 	seed *int,
 ) error {
-	return release.Exit(release.BenchServe(ctx, os.Stdout, release.Terminal(), running(out, runs, more, seed)))
+	return release.Exit(release.BenchServe(ctx, stdout(), release.Terminal(), running(out, runs, more, seed)))
 }
 
 func running(out *string, runs *int, more *string, seed *int) release.RunOptions {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/targets/boundaries"
 	"github.com/hallmark-build/hallmark/targets/release"
 )
@@ -28,7 +29,7 @@ func Boundaries(ctx context.Context,
 	}
 	_, err = boundaries.Run(ctx, boundaries.Options{
 		Judging: judging,
-		Filter:  text(filter), Fresh: fresh != nil && *fresh, Out: text(out), Log: os.Stderr,
+		Filter:  text(filter), Fresh: fresh != nil && *fresh, Out: text(out), Log: quote.Writer(os.Stderr),
 		Strict: strict != nil && *strict || os.Getenv("HALLMARK_STRICT") != "",
 	})
 	return release.Exit(err)

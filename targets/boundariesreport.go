@@ -13,7 +13,7 @@ import (
 func BoundariesReport(record string) error {
 	files, err := boundaries.Draw(record)
 	for _, f := range files {
-		fmt.Println(f)
+		fmt.Fprintln(stdout(), f)
 	}
 	return release.Exit(err)
 }

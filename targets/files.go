@@ -2,7 +2,6 @@ package targets
 
 import (
 	"context"
-	"os"
 
 	"github.com/hallmark-build/hallmark/targets/release"
 )
@@ -59,7 +58,7 @@ func VerifyFile(ctx context.Context,
 	// for machines
 	json *bool,
 ) error {
-	return release.Exit(release.VerifyFile(ctx, release.Terminal(), os.Stdout, path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
+	return release.Exit(release.VerifyFile(ctx, release.Terminal(), stdout(), path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
 }
 
 // Inspect prints what is in a file: signers, chains, digests, timestamps, nested signatures, each rule's verdict.
@@ -82,12 +81,12 @@ func Inspect(ctx context.Context,
 	// rules that are not enforced, with commas between: see mage rules
 	off *string,
 ) error {
-	return release.Exit(release.Inspect(ctx, release.Terminal(), os.Stdout, path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
+	return release.Exit(release.Inspect(ctx, release.Terminal(), stdout(), path, isSet(json), verifier(ca, tsaCA, crl, signer, config, off)))
 }
 
 // Rules lists the rules of verification, and what turning one off would let pass.
 func Rules() error {
-	return release.Exit(release.Rules(os.Stdout))
+	return release.Exit(release.Rules(stdout()))
 }
 
 // Unsign takes the signature off a PE or ELF file.

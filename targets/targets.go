@@ -31,11 +31,16 @@ package targets
 
 import (
 	"context"
+	"io"
 	"os"
 
 	"github.com/hallmark-build/hallmark/build/host"
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/targets/release"
 )
+
+// stdout is the standard output for text that may hold what comes from elsewhere.
+func stdout() io.Writer { return quote.Writer(os.Stdout) }
 
 // Release makes the whole release: builds, signs, packs and verifies into dist.
 //
@@ -85,7 +90,7 @@ func Clean() error {
 
 // Doctor prints a table of the tools: version, place, and what lacks without each.
 func Doctor(ctx context.Context) error {
-	return release.Exit(host.Doctor(ctx, os.Stdout))
+	return release.Exit(host.Doctor(ctx, stdout()))
 }
 
 // Setup installs the tools that the stages and tests use, on Debian and Ubuntu.
@@ -95,10 +100,10 @@ func Setup(ctx context.Context,
 	// compilers and the judges that are small: enough for a release that is not strict
 	lean *bool,
 ) error {
-	return release.Exit(host.Setup(ctx, os.Stdout, isSet(lean)))
+	return release.Exit(host.Setup(ctx, stdout(), isSet(lean)))
 }
 
 // Test vets and tests all packages of the module; a skipped test is a failure.
 func Test(ctx context.Context) error {
-	return release.Exit(release.Test(ctx, release.Terminal(), os.Stdout))
+	return release.Exit(release.Test(ctx, release.Terminal(), stdout()))
 }

@@ -6,58 +6,60 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 // Text writes the pairing for a terminal.
 func (p *Pairing) Text(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s: %s\n\n", kindTitle(p.A.Kind), p.headline())
+	quote.Fprintf(w, "%s: %s\n\n", kindTitle(p.A.Kind), p.headline())
 	for _, side := range []struct {
 		letter, name string
 		r            *Result
 	}{{"A", p.NameA, p.A}, {"B", p.NameB, p.B}} {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", side.letter, side.name, side.r.Started.Format("2006-01-02 15:04"), side.r.Machine)
+		quote.Fprintf(w, "%s\t%s\t%s\t%s\n", side.letter, side.name, side.r.Started.Format("2006-01-02 15:04"), side.r.Machine)
 	}
 	if len(p.Differs) > 0 {
-		fmt.Fprintf(w, "\ncompared\tA\tB\n")
+		quote.Fprintf(w, "\ncompared\tA\tB\n")
 		for _, d := range p.Differs {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", d.Key, orNone(d.A), orNone(d.B))
+			quote.Fprintf(w, "%s\t%s\t%s\n", d.Key, orNone(d.A), orNone(d.B))
 		}
 	}
 	common := p.common()
 	if len(common) > 0 {
-		fmt.Fprintf(w, "\nin all rows: %s\n", common)
+		quote.Fprintf(w, "\nin all rows: %s\n", common)
 	}
 	for _, unit := range p.Units() {
-		fmt.Fprintf(w, "\n%s\tA\t\tB\t\tB to A\t\truns\n", unitTitle(unit))
+		quote.Fprintf(w, "\n%s\tA\t\tB\t\tB to A\t\truns\n", unitTitle(unit))
 		for _, r := range p.Of(unit) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\tp%s\t%d+%d\n", r.name(common), formatValue(unit, r.A.Median), spread(r.A),
+			quote.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\tp%s\t%d+%d\n", r.name(common), formatValue(unit, r.A.Median), spread(r.A),
 				formatValue(unit, r.B.Median), spread(r.B), r.Delta(), formatP(r.Adjusted), r.A.N, r.B.N)
 		}
 	}
-	fmt.Fprintf(w, "\n~: the data carry no difference. %s\n", pNote)
+	quote.Fprintf(w, "\n~: the data carry no difference. %s\n", pNote)
 	for _, side := range []struct {
 		title string
 		list  []Unpaired
 	}{{"not compared of A", p.OnlyA}, {"not compared of B", p.OnlyB}} {
 		for i, u := range side.list {
 			if i == 0 {
-				fmt.Fprintf(w, "\n%s\twhy\n", side.title)
+				quote.Fprintf(w, "\n%s\twhy\n", side.title)
 			}
-			fmt.Fprintf(w, "%s\t%s\n", u.Dimensions, firstLine(u.Reason))
+			quote.Fprintf(w, "%s\t%s\n", u.Dimensions, firstLine(u.Reason))
 		}
 	}
 	if len(p.Claims) > 0 {
-		fmt.Fprintf(w, "\n")
+		quote.Fprintf(w, "\n")
 	}
 	for _, c := range p.Claims {
-		fmt.Fprintf(w, "claim %s, %s: %s: %s\n", c.ID, c.Text, c.Verdict, c.Why)
+		quote.Fprintf(w, "claim %s, %s: %s: %s\n", c.ID, c.Text, c.Verdict, c.Why)
 	}
 	for i, n := range p.Notes {
 		if i == 0 {
-			fmt.Fprintf(w, "\n")
+			quote.Fprintf(w, "\n")
 		}
-		fmt.Fprintf(w, "note: %s\n", n)
+		quote.Fprintf(w, "note: %s\n", n)
 	}
 	return w.Flush()
 }

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"slices"
 	"strings"
+
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 //go:embed page.html
@@ -144,7 +146,7 @@ func (p page) render() ([]byte, error) {
 	if err := t.Execute(&b, p); err != nil {
 		return nil, fmt.Errorf("drawing the page: %w", err)
 	}
-	return b.Bytes(), nil
+	return quote.HTML(b.Bytes()), nil
 }
 
 // rows describes a machine, a property a line.

@@ -3,9 +3,12 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 // A grid is a table of words, the first row of which is its head. Columns after the first text columns stand at the right.
@@ -15,64 +18,75 @@ type grid struct {
 }
 
 // Text returns the result as tables for a terminal.
-func (r *Result) Text() []byte { return r.write(plainGrid, func(s string) string { return s }) }
+func (r *Result) Text() []byte { return r.write(form{plainGrid, "", quote.Fprintf}) }
 
 // Markdown returns the result as a page of tables.
 func (r *Result) Markdown() []byte {
-	return r.write(markdownGrid, func(s string) string { return "## " + s })
+	return r.write(form{markdownGrid, "## ", quote.Markdownf})
 }
 
-func (r *Result) write(draw func(*bytes.Buffer, grid), title func(string) string) []byte {
+// A form is how a result is written: its tables, its headings, and how what
+// results hold, which may come from another machine, is quoted.
+type form struct {
+	draw    func(*bytes.Buffer, grid)
+	heading string
+	print   func(w io.Writer, format string, args ...any) (int, error)
+}
+
+// title writes a heading.
+func (f form) title(b *bytes.Buffer, s string) { f.print(b, "%s%s\n\n", quote.Raw(f.heading), s) }
+
+func (r *Result) write(f form) []byte {
 	var b bytes.Buffer
 	if r.Incomplete != "" {
-		fmt.Fprintf(&b, "INCOMPLETE: %s\n\n", r.Incomplete)
+		f.print(&b, "INCOMPLETE: %s\n\n", r.Incomplete)
 	}
 	if r.Kind == KindToolchains {
-		r.writeToolchains(&b, draw, title)
+		r.writeToolchains(&b, f)
 	} else {
-		r.writeGroups(&b, draw, title)
+		r.writeGroups(&b, f)
 	}
 	if g := r.unmeasured(); len(g.rows) > 1 {
-		fmt.Fprintf(&b, "%s\n\n", title("Not measured"))
-		draw(&b, g)
+		f.title(&b, "Not measured")
+		f.draw(&b, g)
 		b.WriteByte('\n')
 	}
 	for _, s := range r.Series {
 		if s.Output != "" {
-			fmt.Fprintf(&b, "%s said:\n\n    %s\n\n", s.Dimensions, strings.ReplaceAll(s.Output, "\n", "\n    "))
+			f.print(&b, "%s said:\n\n    %s\n\n", s.Dimensions, quote.Raw(strings.ReplaceAll(quote.Lines(s.Output), "\n", "\n    ")))
 		}
 	}
 	if len(r.Claims) > 0 {
-		fmt.Fprintf(&b, "%s\n\n", title("Claims"))
+		f.title(&b, "Claims")
 		for _, c := range r.Claims {
-			fmt.Fprintf(&b, "- %s. %s: %s. %s\n", c.ID, c.Text, strings.ToUpper(string(c.Verdict)), c.Why)
+			f.print(&b, "- %s. %s: %s. %s\n", c.ID, c.Text, strings.ToUpper(string(c.Verdict)), c.Why)
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "%s\n\n", title("Method"))
+	f.title(&b, "Method")
 	for _, line := range r.methodLines() {
-		fmt.Fprintf(&b, "- %s\n", line)
+		f.print(&b, "- %s\n", line)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "- %s\n", n)
+		f.print(&b, "- %s\n", n)
 	}
 	return b.Bytes()
 }
 
 // writeToolchains writes the tables of builds.
-func (r *Result) writeToolchains(b *bytes.Buffer, draw func(*bytes.Buffer, grid), title func(string) string) {
+func (r *Result) writeToolchains(b *bytes.Buffer, f form) {
 	for _, p := range r.Programs {
 		for _, s := range append(Scenarios(), Replay) {
 			list := r.chosen(p.Name, s)
 			if len(list) == 0 {
 				continue
 			}
-			fmt.Fprintf(b, "%s\n\n", title(fmt.Sprintf("%s, %s: %s", p.Name, s, describeScenario(s))))
-			draw(b, timeGrid(list))
+			f.title(b, fmt.Sprintf("%s, %s: %s", p.Name, s, describeScenario(s)))
+			f.draw(b, timeGrid(list))
 			b.WriteByte('\n')
 			if g := profileGrid(list); len(g.rows) > 1 {
-				fmt.Fprintf(b, "The link of instrumented runs, in seconds and MiB, the largest process of each:\n\n")
-				draw(b, g)
+				f.print(b, "The link of instrumented runs, in seconds and MiB, the largest process of each:\n\n")
+				f.draw(b, g)
 				b.WriteByte('\n')
 			}
 		}
@@ -80,7 +94,7 @@ func (r *Result) writeToolchains(b *bytes.Buffer, draw func(*bytes.Buffer, grid)
 }
 
 // writeGroups writes the tables of other kinds, as the page has them.
-func (r *Result) writeGroups(b *bytes.Buffer, draw func(*bytes.Buffer, grid), title func(string) string) {
+func (r *Result) writeGroups(b *bytes.Buffer, f form) {
 	for _, series := range groupSeries(r.Series) {
 		group := newGroup(series)
 		t := mainTable(r.Kind, series, group.name)
@@ -92,8 +106,8 @@ func (r *Result) writeGroups(b *bytes.Buffer, draw func(*bytes.Buffer, grid), ti
 			}
 			g.rows = append(g.rows, words)
 		}
-		fmt.Fprintf(b, "%s\n\n", title(group.Title))
-		draw(b, g)
+		f.title(b, group.Title)
+		f.draw(b, g)
 		b.WriteByte('\n')
 	}
 }
@@ -274,8 +288,20 @@ func mebibytes(v float64) string {
 	return fmt.Sprintf("%.0f", v/(1<<20))
 }
 
+// quoted returns the grid with its cells quoted.
+func (g grid) quoted(quote func(string) string) grid {
+	rows := make([][]string, len(g.rows))
+	for i, row := range g.rows {
+		for _, s := range row {
+			rows[i] = append(rows[i], quote(s))
+		}
+	}
+	return grid{text: g.text, rows: rows}
+}
+
 // plainGrid draws a table for a terminal.
 func plainGrid(b *bytes.Buffer, g grid) {
+	g = g.quoted(quote.Text)
 	widths := make([]int, len(g.rows[0]))
 	for _, row := range g.rows {
 		for i, s := range row {
@@ -298,10 +324,9 @@ func plainGrid(b *bytes.Buffer, g grid) {
 
 // markdownGrid draws a table in Markdown.
 func markdownGrid(b *bytes.Buffer, g grid) {
-	escape := strings.NewReplacer("|", `\|`, "\n", " ", "~", `\~`, "<", "&lt;")
-	for i, row := range g.rows {
+	for i, row := range g.quoted(quote.Markdown).rows {
 		for _, s := range row {
-			b.WriteString("| " + escape.Replace(s) + " ")
+			b.WriteString("| " + s + " ")
 		}
 		b.WriteString("|\n")
 		if i > 0 {

@@ -6,7 +6,7 @@
 // turn the direction of writing, commands to a CI system, markup. They stay as
 // they are in memory and in records, and are quoted where they are shown:
 //
-//   - [Text] makes one line for a terminal or a log, [Block] several;
+//   - [Text] makes one line for a terminal or a log, [Block] and [Lines] several;
 //   - [Fprintf] and [Sprintf] are those of fmt, with [Text] applied to every operand;
 //   - [Writer] is the last line of defence of a stream that is written as a whole;
 //   - [JSON] is for an encoded document, [Markdown] and [Markdownf] are for a part of
@@ -68,9 +68,19 @@ func Text(s string) string {
 		for end > maxText-utf8.UTFMax && !utf8.RuneStart(s[end]) {
 			end--
 		}
-		return line(s[:end], "") + fmt.Sprintf("… (%d bytes more)", len(s)-end)
+		return Text(s[:end]) + fmt.Sprintf("… (%d bytes more)", len(s)-end)
 	}
-	return line(s, "")
+	return withoutGaps(line(s, ""))
+}
+
+// gap matches more blanks than any text needs.
+var gap = regexp.MustCompile(fmt.Sprintf(` {%d,}`, maxBlanks+1))
+
+// withoutGaps shortens what makes a line wrap.
+func withoutGaps(s string) string {
+	return gap.ReplaceAllStringFunc(s, func(blanks string) string {
+		return fmt.Sprintf(`%s\x20{%d}`, blanks[:maxBlanks], len(blanks)-maxBlanks)
+	})
 }
 
 // line returns what stands from the beginning of a line. What is in keep is
@@ -86,7 +96,6 @@ func line(s, keep string) string {
 // within returns what stands somewhere in a line.
 func within(s, keep string) string {
 	var b strings.Builder
-	blanks := 0
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		switch {
@@ -98,16 +107,6 @@ func within(s, keep string) string {
 			b.WriteString(escape(r))
 		}
 		i += n
-		if blanks++; !unicode.IsSpace(r) {
-			blanks = 0
-		}
-		if blanks == maxBlanks {
-			rest := len(s[i:]) - len(strings.TrimLeft(s[i:], " "))
-			if rest > 0 {
-				fmt.Fprintf(&b, `\x20{%d}`, rest)
-			}
-			i, blanks = i+rest, 0
-		}
 	}
 	return ciCommand.ReplaceAllStringFunc(b.String(), func(command string) string { return `\x23` + command[1:] })
 }
@@ -132,12 +131,22 @@ func escape(r rune) string {
 // Block returns s with its lines. The lines after the first are marked, so that
 // a value cannot begin a line that looks like one of ours.
 func Block(s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	for i, l := range lines {
-		lines[i] = line(strings.TrimSuffix(l, "\r"), "\t")
+	lines := strings.Split(Lines(s), "\n")
+	for i := range lines {
+		lines[i] = withoutGaps(lines[i])
 		if i > 0 && !strings.HasPrefix(lines[i], later) {
 			lines[i] = later + lines[i]
 		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Lines returns s with its lines as they are, each quoted: for where nothing of
+// our own can follow, like an indented block of code.
+func Lines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = line(strings.TrimSuffix(l, "\r"), "\t")
 	}
 	return strings.Join(lines, "\n")
 }
@@ -261,6 +270,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // not shown as they are written as \uXXXX, which means the same to a parser.
 func JSON(document []byte) []byte {
 	var b bytes.Buffer
+	document = ciCommand.ReplaceAllFunc(document, func(command []byte) []byte { return append([]byte(`\u0023`), command[1:]...) })
 	for len(document) > 0 {
 		r, n := utf8.DecodeRune(document)
 		switch {
@@ -285,7 +295,7 @@ var (
 	// An underscore between letters or digits is not emphasis.
 	emphasis = regexp.MustCompile(`(^|[^\pL\pN])_|_($|[^\pL\pN])`)
 	// outline matches what makes a list, a quotation, a heading or a rule of a line.
-	outline = regexp.MustCompile(`^([0-9]*)([-+=#>]|[.)](?:\s|$))`)
+	outline = regexp.MustCompile(`^(?:([0-9]+)([.)](?:\s|$))|([-+=#>]))`)
 )
 
 // Markdown returns s as part of a line or of a table's cell that shows s and
@@ -296,7 +306,7 @@ func Markdown(s string) string {
 	for emphasis.MatchString(s) {
 		s = emphasis.ReplaceAllStringFunc(s, func(m string) string { return strings.Replace(m, "_", "&#95;", 1) })
 	}
-	return outline.ReplaceAllString(s, `$1\$2`)
+	return outline.ReplaceAllString(s, `$1\$2$3`)
 }
 
 // Markdownf is fmt.Fprintf with [Markdown] applied to the operands.
@@ -308,11 +318,7 @@ func isBreak(r rune) bool { return r == '\n' || r == '\r' || r == '\t' || r == '
 
 // CodeBlock returns a fenced block of Markdown that s cannot leave.
 func CodeBlock(language, s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	for i, l := range lines {
-		lines[i] = line(l, "\t")
-	}
-	s = strings.Join(lines, "\n")
+	s = Lines(s)
 	fence := "```"
 	for strings.Contains(s, fence) {
 		fence += "`"

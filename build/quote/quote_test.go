@@ -113,6 +113,10 @@ func TestJSON(t *testing.T) {
 				t.Errorf("%q: %U is left in %s", in, r, safe)
 			}
 		}
+		var shown bytes.Buffer
+		if _, err := Writer(&shown).Write(append(safe, '\n')); err != nil || shown.String() != string(safe)+"\n" {
+			t.Errorf("a terminal's writer changes %s to %s: %v", safe, &shown, err)
+		}
 		var back map[string]string
 		if err := json.Unmarshal(safe, &back); err != nil || back["a"] != strings.ToValidUTF8(in, "\ufffd") && utf8.ValidString(in) {
 			t.Errorf("%q becomes %q: %v", in, back["a"], err)
@@ -134,6 +138,7 @@ func TestMarkdown(t *testing.T) {
 		"# good":             `\# good`,
 		"- good":             `\- good`,
 		"1. good":            `1\. good`,
+		"2026-01-02":         "2026-01-02",
 		"1.2.3":              "1.2.3",
 		"> good":             `\> good`,
 		"&#42;":              "&amp;#42;",

@@ -2,12 +2,12 @@ package boundaries
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -166,7 +166,7 @@ const maxShown = 40
 
 func (r *run) print(format string, args ...any) {
 	if r.Log != nil {
-		fmt.Fprintf(r.Log, format+"\n", args...)
+		quote.Fprintf(r.Log, format+"\n", args...)
 	}
 }
 

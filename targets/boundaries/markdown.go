@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing/compat"
-	"github.com/hallmark-build/hallmark/targets/page"
 )
 
 // Summary draws the map in one short table of Markdown, for a README: how files
@@ -16,7 +16,7 @@ import (
 func (m *Map) Summary() []byte {
 	var b bytes.Buffer
 	answered, judges := m.answers()
-	fmt.Fprintf(&b, "%s %d of %d independent judges answered.\n\n", m.verdict(), answered, judges)
+	quote.Markdownf(&b, "%s %d of %d independent judges answered.\n\n", m.verdict(), answered, judges)
 	schemes := distinct(m.Cells, func(c *Cell) string { return c.Scheme })
 	sums := map[[2]string]*tally{}
 	for i := range m.Cells {
@@ -42,15 +42,15 @@ func (m *Map) Summary() []byte {
 		if labels[answers] == nil {
 			rows = append(rows, answers)
 		}
-		labels[answers] = append(labels[answers], page.Cell(words(op)))
+		labels[answers] = append(labels[answers], words(op))
 	}
 	b.WriteString("| after signing |")
 	for _, s := range schemes {
-		fmt.Fprintf(&b, " %s |", page.Cell(s))
+		quote.Markdownf(&b, " %s |", s)
 	}
-	fmt.Fprintf(&b, "\n|%s\n", strings.Repeat(" --- |", len(schemes)+1))
+	b.WriteString("\n|" + strings.Repeat(" --- |", len(schemes)+1) + "\n")
 	for _, answers := range rows {
-		fmt.Fprintf(&b, "| %s | %s |\n", strings.Join(labels[answers], ", "), answers)
+		quote.Markdownf(&b, "| %s | %s |\n", strings.Join(labels[answers], ", "), quote.Raw(answers))
 	}
 	b.WriteString("\n✓ accepted, ✕ refused, – cannot read it, all as expected; ! unexpected, ~ unexpected and allowed for a time, ? not asked. " +
 		"A number tells how many, where judges or files differ.\n")
@@ -84,14 +84,14 @@ func (m *Map) Markdown() []byte {
 	b.WriteString("# Where signatures stop being accepted\n\n")
 	b.Write(m.Summary())
 	for _, n := range m.Notes {
-		fmt.Fprintf(&b, "\n> %s\n", page.Cell(n))
+		quote.Markdownf(&b, "\n> %s\n", n)
 	}
 	m.stories(&b, "Not as expected", func(c *Cell) bool { return c.Status == compat.Fail })
 	m.stories(&b, "Allowed for a time", func(c *Cell) bool { return c.Status == compat.Differ })
 	if len(m.Claims) > 0 {
 		b.WriteString("\n## Claims\n\n| claim | verdict | why |\n| --- | --- | --- |\n")
 		for _, c := range m.Claims {
-			fmt.Fprintf(&b, "| **%s** %s | %s | %s |\n", page.Cell(c.ID), page.Cell(c.Text), page.Cell(c.Verdict), page.Cell(c.Why))
+			quote.Markdownf(&b, "| **%s** %s | %s | %s |\n", c.ID, c.Text, c.Verdict, c.Why)
 		}
 	}
 	operations, keys := m.tables()
@@ -122,20 +122,20 @@ func (m *Map) stories(b *bytes.Buffer, title string, in func(*Cell) bool) {
 	}
 	for i, c := range firsts {
 		if i == 0 {
-			fmt.Fprintf(b, "\n## %s\n", title)
+			quote.Markdownf(b, "\n## %s\n", title)
 		}
 		if i == manyStories {
-			fmt.Fprintf(b, "\n… and %d more, which %s shows.\n", len(firsts)-i, ReportFile)
+			quote.Markdownf(b, "\n… and %d more, which %s shows.\n", len(firsts)-i, ReportFile)
 			return
 		}
 		more := ""
 		if n := count[of(c)] - 1; n > 0 {
 			more = fmt.Sprintf(", and %d more", n)
 		}
-		fmt.Fprintf(b, "\n- **%s** %s: %s%s: %s\n", page.Cell(c.Judge), page.Cell(c.Version), page.Cell(cellName(c)), more, page.Cell(reasonOf(c)))
+		quote.Markdownf(b, "\n- **%s** %s: %s%s: %s\n", c.Judge, c.Version, cellName(c), more, reasonOf(c))
 		for _, text := range []string{c.Command, c.Output} {
 			if text != "" {
-				b.WriteString("\n" + indented(page.Printable(text)) + "\n")
+				b.WriteString("\n" + indented(quote.Lines(text)) + "\n")
 			}
 		}
 	}
@@ -154,21 +154,21 @@ func indented(text string) string {
 }
 
 func (t table) markdown(b *bytes.Buffer, title, corner string, label func(line) string) {
-	fmt.Fprintf(b, "\n## %s\n\n| %s | files |", page.Cell(title), corner)
+	quote.Markdownf(b, "\n## %s\n\n| %s | files |", title, corner)
 	for _, c := range t.columns {
 		name := c.judge
 		if slices.ContainsFunc(t.columns, func(o column) bool { return o.judge == c.judge && o != c }) {
 			name += " (" + c.scheme + ")"
 		}
-		fmt.Fprintf(b, " %s |", page.Cell(name))
+		quote.Markdownf(b, " %s |", name)
 	}
-	fmt.Fprintf(b, "\n|%s\n", strings.Repeat(" --- |", len(t.columns)+2))
+	b.WriteString("\n|" + strings.Repeat(" --- |", len(t.columns)+2) + "\n")
 	for _, l := range t.lines {
 		name := label(l)
 		if places := l.places(); places != "" {
 			name += " (" + places + ")"
 		}
-		fmt.Fprintf(b, "| %s | %s |", page.Cell(name), page.Cell(l.who()))
+		quote.Markdownf(b, "| %s | %s |", name, l.who())
 		for _, cells := range l.cells {
 			text := ""
 			if len(cells) > 0 {
@@ -176,7 +176,7 @@ func (t table) markdown(b *bytes.Buffer, title, corner string, label func(line) 
 				s.add(worst(cells))
 				text = s.signs()
 			}
-			fmt.Fprintf(b, " %s |", text)
+			b.WriteString(" " + text + " |")
 		}
 		b.WriteString("\n")
 	}
@@ -193,7 +193,7 @@ func (m *Map) markdownFigures(b *bytes.Buffer) {
 			b.WriteString("\n## Measured\n\n| file | by | figures |\n| --- | --- | --- |\n")
 			first = false
 		}
-		fmt.Fprintf(b, "| %s | %s | %s |\n", page.Cell(cellName(c)), page.Cell(c.Judge), page.Cell(figures(c.Figures)))
+		quote.Markdownf(b, "| %s | %s | %s |\n", cellName(c), c.Judge, figures(c.Figures))
 	}
 }
 
@@ -204,10 +204,10 @@ func (m *Map) markdownJudges(b *bytes.Buffer) {
 		if j.Missing != "" {
 			version = j.Missing
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", page.Cell(j.Name), page.Cell(j.Scheme), page.Cell(version), page.Cell(j.Limits))
+		quote.Markdownf(b, "| %s | %s | %s | %s |\n", j.Name, j.Scheme, version, j.Limits)
 	}
 	b.WriteString("\n## How it was made\n\n| | |\n| --- | --- |\n")
 	for _, f := range (&drawing{Map: m}).made() {
-		fmt.Fprintf(b, "| %s | %s |\n", page.Cell(f.Name), page.Cell(f.Value))
+		quote.Markdownf(b, "| %s | %s |\n", f.Name, f.Value)
 	}
 }

@@ -320,19 +320,19 @@ func (d *drawing) story(id, back, scheme string, l line, cells []*Cell) page.Pan
 		}
 	}
 	fact("answer", p.Mark.Word)
-	fact("reason", page.Printable(distinctText(cells, func(c *Cell) string { return c.Reason })))
+	fact("reason", distinctText(cells, func(c *Cell) string { return c.Reason }))
 	if c.Allowed != nil {
 		fact("allowed", fmt.Sprintf("until %s: %s", c.Allowed.Until, c.Allowed.Reason))
 	}
 	fact("expected", distinctText(cells, func(c *Cell) string { return c.Want }))
-	fact("because", page.Printable(distinctText(cells, func(c *Cell) string { return c.Why })))
+	fact("because", distinctText(cells, func(c *Cell) string { return c.Why }))
 	fact("judge", strings.TrimSpace(c.Judge+" "+c.Version))
 	fact("program", c.Path)
 	for _, c := range cells {
 		if d.panel[c] == "" {
 			d.panel[c] = id
 		}
-		r := page.Run{Name: fileName(c, l), Command: page.Printable(c.Command), Seconds: c.Seconds, Figures: figures(c.Figures)}
+		r := page.Run{Name: fileName(c, l), Command: c.Command, Seconds: c.Seconds, Figures: figures(c.Figures)}
 		if c.Screenshot != "" {
 			r.Picture = d.picture(c)
 		}
@@ -360,7 +360,7 @@ func sayings(cells []*Cell, l line) []page.Saying {
 			continue
 		}
 		known[key] = len(said)
-		said = append(said, page.Saying{Of: fileName(c, l), Text: page.Printable(c.Output)})
+		said = append(said, page.Saying{Of: fileName(c, l), Text: c.Output})
 	}
 	if len(said) == 1 && len(cells) == 1 {
 		said[0].Of = ""
@@ -414,7 +414,7 @@ func reasonOf(c *Cell) string {
 	}
 	for _, s := range []string{c.Reason, c.Why} {
 		if s != "" {
-			text += "; " + page.Printable(s)
+			text += "; " + s
 		}
 	}
 	if c.Allowed != nil {

@@ -6,9 +6,12 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 func (r *run) log() io.Writer {
@@ -21,7 +24,7 @@ func (r *run) log() io.Writer {
 // say prints a line with the time since the beginning.
 func (r *run) say(format string, args ...any) {
 	if r.Log != nil {
-		fmt.Fprintf(r.Log, "%6.1fs  %s\n", time.Since(r.start).Seconds(), fmt.Sprintf(format, args...))
+		quote.Fprintf(r.Log, "%6.1fs  "+format+"\n", slices.Insert(args, 0, any(time.Since(r.start).Seconds()))...)
 	}
 }
 

@@ -16,6 +16,7 @@
 package page
 
 import (
+	"bytes"
 	"embed"
 	"encoding/base64"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -209,16 +211,19 @@ func Parse(text string) (*template.Template, error) {
 	return t.New("page").Parse(text)
 }
 
-// Draw writes a report: the templates in text, over data.
+// Draw writes a report: the templates in text, over data. Its characters that
+// cannot be seen, or that a browser or terminal obeys, stand as text.
 func Draw(w io.Writer, text string, data any) error {
 	t, err := Parse(text)
 	if err != nil {
 		return fmt.Errorf("drawing the report: %w", err)
 	}
-	if err := t.ExecuteTemplate(w, "page", data); err != nil {
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, "page", data); err != nil {
 		return fmt.Errorf("drawing the report: %w", err)
 	}
-	return nil
+	_, err = w.Write(quote.HTML(b.Bytes()))
+	return err
 }
 
 // maxPicture bounds a picture that is put into a report.
@@ -254,20 +259,4 @@ func Seconds(s float64) string {
 		return fmt.Sprintf("%.1f s", s)
 	}
 	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
-}
-
-// Printable drops what a terminal would act on.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
-}
-
-// Cell keeps text from breaking out of a Markdown table.
-func Cell(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	return strings.NewReplacer("|", "\\|", "<", "&lt;", "`", "'").Replace(s)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hallmark-build/hallmark/build/bench"
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 // RunOptions say how much [BenchRace] and [BenchServe] measure, and where the
@@ -47,7 +48,7 @@ func (t RunOptions) run(ctx context.Context, out io.Writer, o Options, measure f
 		}
 	}
 	b.Log = func(format string, arg ...any) {
-		fmt.Fprintf(out, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, arg...))
+		quote.Fprintf(out, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, arg...))
 	}
 	r, err := measure(ctx, b)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/bench"
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 // ToolchainOptions say how much [BenchToolchains] measures, and where the
@@ -45,7 +46,7 @@ func BenchToolchains(ctx context.Context, out io.Writer, o Options, t ToolchainO
 		return err
 	}
 	b.Log = func(format string, arg ...any) {
-		fmt.Fprintf(out, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, arg...))
+		quote.Fprintf(out, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, arg...))
 	}
 	r, err := bench.Toolchains(ctx, b)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/hallmark-build/hallmark/build/bench"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/build/host"
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/key"
 )
@@ -64,19 +65,49 @@ func usage(format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...)}
 }
 
-// ExitError is an error with the exit code that its command ends with.
+// ExitError is an error with the exit code that its command ends with. It is
+// the last before the screen, and quotes what the error holds.
 type ExitError struct {
 	Code int
 	Err  error
 }
 
-func (e *ExitError) Error() string { return e.Err.Error() }
+func (e *ExitError) Error() string { return shown(e.Err) }
 
 // Unwrap returns the cause.
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // ExitStatus is what mage asks an error for.
 func (e *ExitError) ExitStatus() int { return e.Code }
+
+// shown is the text of an error for a terminal or a log. Each error of a joined
+// one and each problem of a configuration gets a line; further lines of their
+// texts, which may come from anywhere, are marked.
+func shown(err error) string {
+	switch e := err.(type) {
+	case *ExitError:
+		return shown(e.Err)
+	case *UsageError:
+		return shown(e.Err)
+	case *ConfigError:
+		lines := make([]string, len(e.Problems))
+		for i, p := range e.Problems {
+			lines[i] = quote.Block((&ConfigError{e.File, []Problem{p}}).Error())
+		}
+		return strings.Join(lines, "\n")
+	case interface{ Unwrap() []error }:
+		list := e.Unwrap()
+		if err.Error() != errors.Join(list...).Error() { // fmt.Errorf with several %w
+			break
+		}
+		lines := make([]string, len(list))
+		for i, one := range list {
+			lines[i] = shown(one)
+		}
+		return strings.Join(lines, "\n")
+	}
+	return quote.Block(err.Error())
+}
 
 // Exit gives an error its exit code. Exit(nil) is nil.
 func Exit(err error) error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing"
 )
 
@@ -158,41 +159,41 @@ func certificateRecords(certs []*x509.Certificate) []CertificateRecord {
 // text draws an inspection for people.
 func (i Inspection) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, %s\n", i.File, i.Format, plural(len(i.Signatures), "signature"))
+	quote.Fprintf(&b, "%s: %s, %s\n", i.File, i.Format, plural(len(i.Signatures), "signature"))
 	for _, line := range i.Trust {
-		fmt.Fprintf(&b, "  %-12s %s\n", "trusted", line)
+		quote.Fprintf(&b, "  %-12s %s\n", "trusted", line)
 	}
 	for _, line := range i.Notes {
-		fmt.Fprintf(&b, "  %-12s %s\n", "note", line)
+		quote.Fprintf(&b, "  %-12s %s\n", "note", line)
 	}
 	if i.Error != nil {
-		fmt.Fprintf(&b, "  %s\n", i.Error.Text)
+		quote.Fprintf(&b, "  %s\n", i.Error.Text)
 	}
 	for _, s := range i.Signatures {
 		verdict := "NOT GOOD"
 		if s.Good {
 			verdict = "good"
 		}
-		fmt.Fprintf(&b, "\nsignature %s: %s, %s\n", s.Name, s.Scheme, verdict)
+		quote.Fprintf(&b, "\nsignature %s: %s, %s\n", s.Name, s.Scheme, verdict)
 		for _, f := range []struct{ name, value string }{{"signer", s.Signer}, {"digest", strings.TrimSpace(s.Hash + " " + s.Digest)}, {"description", s.Description}, {"URL", s.URL}} {
 			if f.value != "" {
-				fmt.Fprintf(&b, "  %-12s %s\n", f.name, f.value)
+				quote.Fprintf(&b, "  %-12s %s\n", f.name, f.value)
 			}
 		}
 		if s.PageHashes {
-			fmt.Fprintf(&b, "  %-12s yes\n", "page hashes")
+			quote.Fprintf(&b, "  %-12s yes\n", "page hashes")
 		}
 		if s.Time != nil {
-			fmt.Fprintf(&b, "  %-12s %s by %s\n", "timestamp", s.Time.Format(time.RFC3339), s.TSA)
+			quote.Fprintf(&b, "  %-12s %s by %s\n", "timestamp", s.Time.Format(time.RFC3339), s.TSA)
 		}
 		for _, c := range s.Chain {
-			fmt.Fprintf(&b, "  %-12s %s, until %s\n", "chain", c.Subject, c.NotAfter.Format(time.DateOnly))
+			quote.Fprintf(&b, "  %-12s %s, until %s\n", "chain", c.Subject, c.NotAfter.Format(time.DateOnly))
 		}
 		for _, c := range s.Certificates {
-			fmt.Fprintf(&b, "  %-12s %s\n", "embedded", c.Subject)
+			quote.Fprintf(&b, "  %-12s %s\n", "embedded", c.Subject)
 		}
 		for _, r := range s.Rules {
-			fmt.Fprintf(&b, "  %-9s %-20s %s\n", r.Verdict, r.Rule, r.Reason)
+			quote.Fprintf(&b, "  %-9s %-20s %s\n", r.Verdict, r.Rule, r.Reason)
 		}
 	}
 	return b.String()

@@ -248,7 +248,7 @@ func (m *Manifest) pagePanel(id, back, name string, results []compat.Result) pag
 		fact("checks", r.Scheme)
 		p.Runs = append(p.Runs, page.Run{Name: "Ask again, in the folder of this report", Command: r.Command, Seconds: r.Seconds})
 		if r.Output != "" {
-			p.Says = append(p.Says, page.Saying{Text: page.Printable(r.Output)})
+			p.Says = append(p.Says, page.Saying{Text: r.Output})
 		}
 	}
 	fact("judge", strings.TrimSpace(r.Judge+" "+r.Version))

@@ -60,7 +60,7 @@ func TestPage(t *testing.T) {
 	text := html.UnescapeString(string(data))
 	for _, want := range []string{
 		"<title>notes 1.2.3</title>", "FAILED: 1 check failed, 26 passed, 2 could not be made. 1 failure allowed for a time.", "Development signatures.",
-		"allowed: sbverify, until 2027-01-31", "osslsigncode: " + m.Artifacts[0].Path, "the digest is not <the> signed one", "Failed[31m",
+		"allowed: sbverify, until 2027-01-31", "osslsigncode: " + m.Artifacts[0].Path, "the digest is not <the> signed one", `Failed\x1b[31m`,
 		"osslsigncode verify -in '" + m.Artifacts[0].Path + "'", "allowed until 2027-01-31: it is mended next week; the judge: old",
 		"SKIP sbverify: sbverify is not installed (1 file)", "SKIP stray.zip: not judged", "It looks at <no> revocation list.", "CN=TSA", strings.Repeat("cd", 32), "<b>1</b><span>independent judges answered",
 	} {

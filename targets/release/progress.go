@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/hallmark-build/hallmark/build/quote"
 )
 
 // Progress tells a person what is going on. On a terminal one line is drawn
@@ -51,7 +53,8 @@ func NewProgress(f *os.File, getenv func(string) string) *Progress {
 // Plain writes plain lines to w.
 func Plain(w io.Writer) *Progress { return &Progress{out: w} }
 
-// Printf writes one line that stays.
+// Printf writes one line that stays. The operands are quoted: none can end the
+// line or act on the terminal.
 func (p *Progress) Printf(format string, args ...any) {
 	if p == nil {
 		return
@@ -59,7 +62,7 @@ func (p *Progress) Printf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.erase()
-	fmt.Fprintf(p.out, format+"\n", args...)
+	quote.Fprintf(p.out, format+"\n", args...)
 	p.draw()
 }
 
@@ -92,7 +95,7 @@ func (p *Progress) start(item string) (end func(note string)) {
 			p.running = slices.Delete(p.running, i, i+1)
 		}
 		if !p.live && note != "" {
-			fmt.Fprintf(p.out, "%-8s %s  %s  %s\n", p.stage, item, note, seconds(time.Since(begun)))
+			quote.Fprintf(p.out, "%-8s %s  %s  %s\n", p.stage, item, note, seconds(time.Since(begun)))
 		}
 		p.draw()
 	}
@@ -128,7 +131,7 @@ func (p *Progress) draw() {
 		line += "  " + strings.Join(p.running, ", ")
 	}
 	// A line as wide as the terminal would wrap on some.
-	io.WriteString(p.out, "\r\x1b[K"+cut(line, p.width()-1))
+	io.WriteString(p.out, "\r\x1b[K"+cut(quote.Text(line), p.width()-1))
 	p.drawn = true
 }
 

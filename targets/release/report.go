@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build/quote"
 	"github.com/hallmark-build/hallmark/signing/compat"
 	"github.com/hallmark-build/hallmark/targets/page"
 )
@@ -15,7 +16,7 @@ import (
 // Report draws report.md from the manifest, and from nothing else.
 func (m *Manifest) Report() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# %s %s\n\n", cell(m.Name), cell(m.Version))
+	quote.Markdownf(&b, "# %s %s\n\n", m.Name, m.Version)
 	if m.Identity != nil && m.Identity.Development {
 		b.WriteString("> **Development signatures.** The identity was made by hallmark on the machine of whoever ran it.\n" +
 			"> Only those who are given its certificate (trust/ca.pem) can trust it. Do not publish this as a release.\n\n")
@@ -24,7 +25,7 @@ func (m *Manifest) Report() []byte {
 
 	b.WriteString("| | |\n| --- | --- |\n")
 	for _, f := range m.facts() {
-		fmt.Fprintf(&b, "| %s | %s |\n", f.Name, cell(f.Value))
+		quote.Markdownf(&b, "| %s | %s |\n", f.Name, f.Value)
 	}
 
 	m.reportArtifacts(&b)
@@ -33,7 +34,7 @@ func (m *Manifest) Report() []byte {
 	if len(m.Timings) > 0 {
 		b.WriteString("\n## Time\n\n| stage | seconds |\n| --- | ---: |\n")
 		for _, t := range m.Timings {
-			fmt.Fprintf(&b, "| %s | %.2f |\n", cell(t.Stage), t.Seconds)
+			quote.Markdownf(&b, "| %s | %.2f |\n", t.Stage, t.Seconds)
 		}
 	}
 	return b.Bytes()
@@ -107,7 +108,7 @@ func (m *Manifest) reportArtifacts(b *bytes.Buffer) {
 		case e.Kind == KindBinary:
 			scheme = "none"
 		}
-		fmt.Fprintf(b, "| %s | %d | %s | %s | %s | `%s` |\n", cell(e.Path), e.Size, cell(platform), cell(scheme), stamp, e.SHA256)
+		quote.Markdownf(b, "| %s | %d | %s | %s | %s | `%s` |\n", e.Path, e.Size, platform, scheme, stamp, e.SHA256)
 	}
 }
 
@@ -117,7 +118,7 @@ func (m *Manifest) reportResults(b *bytes.Buffer) {
 	}
 	b.WriteString("\n## Verdicts\n\n| file | judge | version | checks | verdict | reason |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range m.Results {
-		verdict := r.Status.String()
+		verdict := quote.Raw(r.Status.String())
 		if r.Status == compat.Fail {
 			verdict = "**FAIL**"
 		}
@@ -125,10 +126,10 @@ func (m *Manifest) reportResults(b *bytes.Buffer) {
 		if r.Allowed != nil {
 			reason = fmt.Sprintf("allowed until %s: %s; the judge: %s", r.Allowed.Until, r.Allowed.Reason, r.Reason)
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", cell(r.Case), cell(r.Judge), cell(r.Version), cell(r.Scheme), verdict, cell(reason))
+		quote.Markdownf(b, "| %s | %s | %s | %s | %s | %s |\n", r.Case, r.Judge, r.Version, r.Scheme, verdict, reason)
 	}
 	for _, n := range m.Notes {
-		fmt.Fprintf(b, "\n> %s\n", cell(n))
+		quote.Markdownf(b, "\n> %s\n", n)
 	}
 	var commands []string
 	for _, r := range m.Results {
@@ -137,12 +138,9 @@ func (m *Manifest) reportResults(b *bytes.Buffer) {
 		}
 	}
 	if len(commands) > 0 {
-		b.WriteString("\n## Ask again\n\nIn this folder:\n\n```sh\n" + strings.Join(commands, "\n") + "\n```\n")
+		b.WriteString("\n## Ask again\n\nIn this folder:\n\n" + quote.CodeBlock("sh", strings.Join(commands, "\n")))
 	}
 }
-
-// cell keeps text from breaking out of a table.
-func cell(s string) string { return page.Cell(s) }
 
 // tally counts results.
 type tally struct{ pass, fail, skip, allowed int }
