@@ -3,6 +3,7 @@ package signing
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,7 +70,8 @@ var signatureCases = []signatureCase{
 	{file: "k04_screen_takeover.exe", kind: Untrusted, rule: RuleChain},
 }
 
-// TestCases holds the verdict on each file of signatureCases.
+// TestCases holds the verdict on each file of signatureCases, and that Inspect
+// has the same one.
 func TestCases(t *testing.T) {
 	t.Parallel()
 	for _, c := range signatureCases {
@@ -87,6 +89,7 @@ func TestCases(t *testing.T) {
 				_, err = scheme.Verify(t.Context(), file, trust)
 			}
 			checkCase(t, c, err)
+			checkInspection(t, file, trust, err)
 		})
 	}
 }
@@ -105,5 +108,22 @@ func checkCase(t *testing.T, c signatureCase, err error) {
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != c.kind || e.Rule != c.rule {
 		t.Errorf("got %v, want %v (rule %s)", err, c.kind, c.rule)
+	}
+}
+
+// checkInspection demands that Inspect gives the verdict that a scheme has given.
+func checkInspection(t *testing.T, file string, trust Trust, verdict error) {
+	t.Helper()
+	report, err := Inspect(t.Context(), file, trust)
+	if err == nil {
+		err = report.Err
+		for _, s := range report.Signatures {
+			if verdict == nil && !s.Good() {
+				t.Errorf("Inspect: signature %s of an accepted file is not good", s.Name)
+			}
+		}
+	}
+	if fmt.Sprint(err) != fmt.Sprint(verdict) {
+		t.Errorf("Inspect says %v, the scheme %v", err, verdict)
 	}
 }

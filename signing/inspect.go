@@ -17,7 +17,7 @@ type Report struct {
 	File       string
 	Format     string // PE, ELF, or that of a [SIP] file
 	Signatures []Inspected
-	Err        error // why the file as a whole is refused, if no signature of it is to blame
+	Err        error // the verdict on all of them: nil, or an *Error
 }
 
 // Inspected is one signature of a file: an entry of a certificate table, one that
@@ -30,16 +30,16 @@ type Inspected struct {
 	Verdicts  []Verdict // one for each rule, in the order of [Rules]
 }
 
-// Good reports whether every rule held.
+// Good reports whether no rule was broken.
 func (i Inspected) Good() bool {
-	return i.Signature != nil && !slices.ContainsFunc(i.Verdicts, func(v Verdict) bool { return v.State == Broken || v.State == Unchecked })
+	return i.Signature != nil && !slices.ContainsFunc(i.Verdicts, func(v Verdict) bool { return v.State == Broken })
 }
 
 // State is how a signature stands to a rule.
 type State int
 
 const (
-	Unchecked State = iota // another rule's breach made it impossible
+	Unchecked State = iota // another rule's breach made it impossible, or nothing to check it with was given
 	Held
 	Broken
 	Off // by the policy
@@ -51,13 +51,14 @@ func (s State) String() string { return [...]string{"unchecked", "held", "broken
 type Verdict struct {
 	Rule  Rule
 	State State
-	Err   error // of a broken one: an *Error
+	Err   error // of a broken one, an *Error; of an unchecked one, what was missing, or nil
 }
 
 // Inspect tells what is in a PE, ELF or other signed file and what each rule says
 // of each of its signatures. Where a rule that a policy can turn off is broken,
-// the others are asked without it. The error is of reading the file; a file that
-// cannot be parsed at all is one too.
+// the others are asked without it. Whether the file is accepted is not counted
+// from these: it is asked of each scheme's Verify, as by [VerifyEverywhere]. The
+// error is of reading the file; a file that cannot be parsed at all is one too.
 func Inspect(ctx context.Context, file string, trust Trust) (*Report, error) {
 	f, info, err := openRegular(file)
 	if err != nil {
@@ -75,7 +76,8 @@ func Inspect(ctx context.Context, file string, trust Trust) (*Report, error) {
 		report.Format = "ELF"
 		err = inspectELF(ctx, f, info.Size(), trust, report)
 	case isSubject(file, f, info.Size()):
-		err = inspectSubject(ctx, file, trust, report)
+		report.Format = "Authenticode"
+		err = inspectSubject(ctx, file, f, info.Size(), trust, report)
 	case compression(file, f) != "":
 		report.Format = "ELF, compressed"
 		err = decompressed(ctx, file, f, info.Size(), func(r io.ReaderAt, size int64) error {
@@ -84,7 +86,28 @@ func Inspect(ctx context.Context, file string, trust Trust) (*Report, error) {
 	default:
 		_, err = Config{}.For(file)
 	}
-	return report, inFile(err, file)
+	if err == nil {
+		err = report.conclude(ctx, trust)
+	}
+	if err != nil {
+		return nil, inFile(err, file)
+	}
+	return report, nil
+}
+
+// conclude asks for the verdict on the file. An error that is no verdict, as of
+// reading, is returned.
+func (r *Report) conclude(ctx context.Context, trust Trust) error {
+	found, err := verifyInside(ctx, r.File, trust)
+	for _, s := range found {
+		err = graver(err, s.Err)
+	}
+	var e *Error
+	if err != nil && !errors.As(err, &e) {
+		return err
+	}
+	r.Err = err
+	return nil
 }
 
 // judge asks about each rule: it verifies with the policy, and again without each
@@ -119,6 +142,8 @@ func judge(trust Trust, verify func(Trust) (*Signature, error)) (*Signature, []V
 			v.State = Off
 		case sig == nil:
 			v.State = Unchecked
+		case r.Rule == RuleRevoked && len(sig.unlisted) > 0:
+			v.State, v.Err = Unchecked, fmt.Errorf("no revocation list by %q was given", sig.unlisted)
 		}
 		verdicts = append(verdicts, v)
 	}
@@ -131,7 +156,6 @@ func inspectPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust, repo
 		return err
 	}
 	if p.tableOffset == 0 {
-		report.Err = fail(Unsigned, RulePresent, 0, "no certificate table")
 		return nil
 	}
 	table := make([]byte, p.tableSize)
@@ -142,8 +166,7 @@ func inspectPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust, repo
 	lenient.Policy.Off = append(slices.Clone(trust.Policy.Off), RulePadding)
 	ders, err := readTable(table, p.tableOffset, lenient)
 	if err != nil {
-		report.Err = err
-		return nil
+		return nil // the verdict says so
 	}
 	digests := make(map[crypto.Hash][]byte)
 	pages := make(map[crypto.Hash][]byte)
@@ -205,29 +228,19 @@ func inspectELF(ctx context.Context, r io.ReaderAt, size int64, trust Trust, rep
 		{Section{}.Name(), func() ([]byte, error) { der, _, err := takeSection(r, size); return der, err }, verifySection},
 	} {
 		der, err := s.take()
-		if isUnsigned(err) {
-			continue
-		}
 		if err != nil {
-			report.Err = err
-			continue
+			continue // there is none, or the verdict says what is wrong
 		}
 		report.inspectCMS("1", s.scheme, der, 0, trust, func(_ []byte, t Trust) (*Signature, error) { return s.verify(ctx, r, size, t) })
-	}
-	if len(report.Signatures) == 0 && report.Err == nil {
-		report.Err = fail(Unsigned, RulePresent, 0, "neither an appended signature nor a section %s", SectionName)
 	}
 	return nil
 }
 
-func inspectSubject(ctx context.Context, file string, trust Trust, report *Report) error {
-	report.Format = "Authenticode"
+func inspectSubject(ctx context.Context, file string, r io.ReaderAt, size int64, trust Trust, report *Report) error {
 	one := Inspected{Name: "1", Scheme: SIP{}.Name()}
-	one.Signature, one.Verdicts = judge(trust, func(t Trust) (*Signature, error) { return SIP{}.Verify(ctx, file, t) })
-	if i := slices.IndexFunc(one.Verdicts, func(v Verdict) bool { return v.Rule == RulePresent && v.State == Broken }); i >= 0 {
-		report.Err = one.Verdicts[i].Err
-		return nil
+	one.Signature, one.Verdicts = judge(trust, func(t Trust) (*Signature, error) { return verifySIP(ctx, file, r, size, t) })
+	if !slices.ContainsFunc(one.Verdicts, func(v Verdict) bool { return v.Rule == RulePresent && v.State == Broken }) {
+		report.Signatures = append(report.Signatures, one)
 	}
-	report.Signatures = append(report.Signatures, one)
 	return nil
 }

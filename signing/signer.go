@@ -101,7 +101,8 @@ func vouch(signer *x509.Certificate, h crypto.Hash, token *cms.Token, embedded [
 	sig := &Signature{Signer: signer, Hash: h}
 	at := trust.now()
 	if token != nil {
-		if err := checkTimestamp(token, trust); err != nil {
+		var err error
+		if sig.unlisted, err = checkTimestamp(token, trust); err != nil {
 			return nil, err
 		}
 		sig.Time, sig.TSA = token.Time, token.Signer
@@ -118,9 +119,11 @@ func vouch(signer *x509.Certificate, h crypto.Hash, token *cms.Token, embedded [
 	if sig.Chain, err = checkChain(signer, embedded, trust, at); err != nil {
 		return nil, err
 	}
-	if err := checkRevocation(sig.Chain, at, trust); err != nil {
+	unlisted, err := checkRevocation(signer, sig.Chain, at, trust)
+	if err != nil {
 		return nil, err
 	}
+	sig.unlisted = append(sig.unlisted, unlisted...)
 	if token == nil && trust.enforces(RuleTimestamp) && !trust.pins(signer) {
 		return nil, fail(Untrusted, RuleTimestamp, 0, "no RFC 3161 timestamp: the signature dies with its certificate; sign again with a timestamp server")
 	}

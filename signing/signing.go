@@ -110,6 +110,8 @@ type Signature struct {
 	PageHashes  bool   // Authenticode: each page is covered, too
 	Description string // Authenticode's program name
 	URL         string // Authenticode's more-info link
+
+	unlisted []string // issuers in both chains whose revocation lists were not given
 }
 
 // Config is the part of hallmark.yaml that says how to sign.

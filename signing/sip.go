@@ -96,15 +96,20 @@ func (s sipSigner) SignCatalog(catalog []byte) ([]byte, error) { return s.catalo
 // Verify implements [Scheme].
 func (SIP) Verify(ctx context.Context, file string, trust Trust) (*Signature, error) {
 	return verifyFile(ctx, file, trust, func(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
-		if isCatalog(r, size) {
-			return verifyCatalog(r, size, trust)
-		}
-		subject, err := sip.Open(file, contextReaderAt{ctx, r}, size)
-		if err != nil {
-			return nil, fromSIP(err)
-		}
-		return verifySubject(subject, trust)
+		return verifySIP(ctx, file, r, size, trust)
 	})
+}
+
+// verifySIP verifies an open file, whose name tells scripts apart.
+func verifySIP(ctx context.Context, file string, r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
+	if isCatalog(r, size) {
+		return verifyCatalog(r, size, trust)
+	}
+	subject, err := sip.Open(file, contextReaderAt{ctx, r}, size)
+	if err != nil {
+		return nil, fromSIP(err)
+	}
+	return verifySubject(subject, trust)
 }
 
 func verifySubject(subject sip.Subject, trust Trust) (*Signature, error) {

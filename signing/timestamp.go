@@ -51,32 +51,33 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 	return token, nil
 }
 
-// checkTimestamp holds a timestamp's signer against trust.
-func checkTimestamp(token *cms.Token, trust Trust) error {
+// checkTimestamp holds a timestamp's signer against trust. It returns the issuers
+// whose revocation lists were not given.
+func checkTimestamp(token *cms.Token, trust Trust) (unlisted []string, err error) {
 	if trust.enforces(RuleWeak) && (token.Hash == crypto.SHA1 || token.Signed == crypto.SHA1) {
-		return fail(Untrusted, RuleWeak, 0, "the timestamp is made with SHA-1, which can be forged")
+		return nil, fail(Untrusted, RuleWeak, 0, "the timestamp is made with SHA-1, which can be forged")
 	}
 	if err := checkKey(token.Signer, trust); err != nil {
-		return err
+		return nil, err
 	}
 	if now := trust.now(); trust.enforces(RuleFuture) && token.Time.After(now.Add(clockSkew)) {
-		return fail(Untrusted, RuleFuture, 0, "the timestamp %s is in the future, it is now %s: check this machine's clock",
+		return nil, fail(Untrusted, RuleFuture, 0, "the timestamp %s is in the future, it is now %s: check this machine's clock",
 			token.Time.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	chain, err := tokenChain(token, trust)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := checkRevocation(chain, token.Time, trust); err != nil {
-		return err
+	if unlisted, err = checkRevocation(token.Signer, chain, token.Time, trust); err != nil {
+		return nil, err
 	}
 	if legacy := token.Imprint == nil; trust.enforces(RuleCertificate) && !legacy { // else they are the message's
 		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots); len(s) > 0 {
-			return fail(Malformed, RuleCertificate, 0,
+			return nil, fail(Malformed, RuleCertificate, 0,
 				"the timestamp carries certificates that are no part of its signer's chain, were changed, or whose issuers are not trusted (add those to the trusted ones): %q", s)
 		}
 	}
-	return nil
+	return unlisted, nil
 }
 
 // tokenChain builds the chain of a timestamp's signer, or nothing where it is
