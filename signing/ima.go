@@ -204,6 +204,12 @@ func (s IMA) VerifyAttribute(ctx context.Context, file string, trust Trust) (*Si
 	})
 }
 
+// VerifyReader is Verify for a signature and a file that are not in files of
+// their own.
+func (s IMA) VerifyReader(ctx context.Context, in io.ReaderAt, size int64, signature []byte, trust Trust) (*Signature, error) {
+	return s.verify(ctx, contextReaderAt{ctx, in}, size, signature, trust)
+}
+
 func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, trust Trust) (*Signature, error) {
 	ima, err := parseIMA(b)
 	if err != nil {

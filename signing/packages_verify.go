@@ -19,7 +19,7 @@ import (
 )
 
 // VerifyPackage verifies one signature of a package by the key of a certificate
-// of trust.Known, and that certificate by trust: for an OpenPGP signature the
+// that trust knows, and that certificate by trust: for an OpenPGP signature the
 // certificate whose key it names as its issuer, for an apk, whose signature names
 // none, the one by whose key it holds. An OpenPGP signature's time is what its
 // maker claims, so the certificate must be valid now. signed is what the
@@ -29,6 +29,7 @@ import (
 // make ourselves: it panics on some subpackets and allocates what a length field
 // says.
 func VerifyPackage(format string, signature []byte, signed io.Reader, trust Trust) (*Signature, error) {
+	known := trust.known()
 	if format == PackageAPK {
 		return verifyAPK(signature, signed, trust)
 	}
@@ -42,7 +43,7 @@ func VerifyPackage(format string, signature []byte, signed io.Reader, trust Trus
 	if err != nil {
 		return nil, err
 	}
-	signer, public, err := sig.signer(trust.Known)
+	signer, public, err := sig.signer(known)
 	if err != nil {
 		return nil, err
 	}
@@ -70,24 +71,25 @@ func vouchPackage(format string, signer *x509.Certificate, h crypto.Hash, trust 
 }
 
 func verifyAPK(signature []byte, signed io.Reader, trust Trust) (*Signature, error) {
-	if len(trust.Known) == 0 {
-		return nil, fail(UnknownSigner, RuleChain, 0, "an apk's signature holds no certificate, and none of its signer is known here: name it")
+	known := trust.known()
+	if len(known) == 0 {
+		return nil, fail(UnknownSigner, RuleChain, 0, "an apk's signature holds no certificate, and none of its signer is known here: name its certificate with -signer=FILE")
 	}
 	h := crypto.SHA1.New()
 	if _, err := io.Copy(h, signed); err != nil {
 		return nil, err
 	}
 	digest := h.Sum(nil)
-	for _, signer := range trust.Known {
+	for _, signer := range known {
 		pub, ok := signer.PublicKey.(*rsa.PublicKey)
 		if ok && rsa.VerifyPKCS1v15(pub, crypto.SHA1, digest, signature) == nil {
 			return vouchPackage(PackageAPK, signer, crypto.SHA1, trust)
 		}
 	}
-	if _, ok := trust.Known[0].PublicKey.(*rsa.PublicKey); !ok {
-		return nil, fail(Untrusted, RuleSignature, 0, "an apk's signature is by an RSA key, which %q is not", trust.Known[0].Subject)
+	if _, ok := known[0].PublicKey.(*rsa.PublicKey); !ok {
+		return nil, fail(Untrusted, RuleSignature, 0, "an apk's signature is by an RSA key, which %q is not", known[0].Subject)
 	}
-	return nil, fail(Tampered, RuleSignature, 0, "the apk's signature is not over its control segment by the key of %q: the package was changed, or another key signed it", trust.Known[0].Subject)
+	return nil, fail(Tampered, RuleSignature, 0, "the apk's signature is not over its control segment by the key of %q: the package was changed, or another key signed it", known[0].Subject)
 }
 
 // pgpSignature is an OpenPGP signature packet of version 4 (RFC 9580 section
@@ -298,7 +300,7 @@ func (s *pgpSignature) signer(known []*x509.Certificate) (*x509.Certificate, *pa
 			return c, public, nil
 		}
 	}
-	return nil, nil, fail(UnknownSigner, RuleChain, 0, "signed by the OpenPGP key %s, which belongs to none of the %d certificates that are known here: name its certificate", s.issuer(), len(known))
+	return nil, nil, fail(UnknownSigner, RuleChain, 0, "signed by the OpenPGP key %s, which belongs to none of the %d certificates that are known here: name its certificate with -signer=FILE", s.issuer(), len(known))
 }
 
 // pgpCertificateKey is the OpenPGP form of a certificate's key.

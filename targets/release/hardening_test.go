@@ -125,7 +125,7 @@ func packageSubject(t *testing.T, format string, k *key.Key, trust signing.Trust
 		if _, err := unpack(t.Context(), changed); err != nil {
 			return err
 		}
-		_, err := verifyInside(changed, format, trust)
+		_, err := verifyPackage(t.Context(), changed, format, trust)
 		return err
 	}}
 	switch format {

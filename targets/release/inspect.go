@@ -89,7 +89,7 @@ func inspect(ctx context.Context, o Options, file string, t TrustOverride) (i In
 	}
 	i.Trust = said
 	verified := verifyOne(ctx, file, a)
-	report, err := signing.Inspect(ctx, file, a.trust())
+	report, err := inspectFile(ctx, file, a.trust())
 	if err != nil {
 		if len(verified.Signatures) == 0 {
 			return i, worse(verified.err, err)
@@ -101,7 +101,7 @@ func inspect(ctx context.Context, o Options, file string, t TrustOverride) (i In
 		i.Signatures = append(i.Signatures, inspectedSignature(s))
 	}
 	for _, s := range verified.Signatures {
-		if s.Place != file {
+		if s.Place != file || len(report.Signatures) == 0 { // a package's are not in the report
 			i.Signatures = append(i.Signatures, s.inspected())
 		}
 	}

@@ -385,7 +385,7 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 		}
 		if err == nil && e.Signature != nil {
 			r.Scheme = e.Signature.Scheme
-			if _, err := verifyInside(w.file(e.Path), e.Signature.Scheme, c.anchors.trust()); err != nil {
+			if _, err := verifyPackage(ctx, w.file(e.Path), e.Signature.Scheme, c.anchors.trust()); err != nil {
 				return refuse(exitCode(err), err)
 			}
 		}

@@ -313,7 +313,7 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 		return e, err
 	}
 	if k.signs(p) {
-		sig, err := verifyInside(dst, p.format, k.sign.anchors.trust())
+		sig, err := verifyPackage(ctx, dst, p.format, k.sign.anchors.trust())
 		if err != nil {
 			return e, err
 		}
@@ -349,19 +349,6 @@ func (p parcel) signFiles(file string, w *workspace) error {
 		err = fmt.Errorf("%d of %d IMA signatures found their programs in the package", n, len(found))
 	}
 	return err
-}
-
-// verifyInside verifies the signatures that a package carries; it is to carry
-// one at least.
-func verifyInside(file, format string, trust signing.Trust) (sig *signing.Signature, err error) {
-	n, err := dist.Signatures(file, format, func(signature []byte, signed io.Reader) (err error) {
-		sig, err = signing.VerifyPackage(format, signature, signed, trust)
-		return err
-	})
-	if err == nil && n == 0 {
-		err = &signing.Error{Kind: signing.Unsigned, Rule: signing.RulePresent, Err: errors.New("the package carries no signature")}
-	}
-	return sig, err
 }
 
 // goArch is the architecture as package dist takes it: arm with its version.

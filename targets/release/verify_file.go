@@ -148,7 +148,7 @@ func verifyFiles(ctx context.Context, o Options, path string, t TrustOverride) (
 // verifyOne verifies all signatures of a file.
 func verifyOne(ctx context.Context, file string, a anchors) VerifiedFile {
 	v := VerifiedFile{File: file, Signatures: []VerifiedSignature{}}
-	found, notes, err := signing.VerifyEverywhere(ctx, file, a.trust())
+	found, notes, err := verifyEverywhere(ctx, file, a.trust())
 	v.Notes, v.err = notes, err
 	for _, s := range found {
 		one := VerifiedSignature{Scheme: s.Scheme, Place: s.Place, Good: s.Err == nil, Error: failureOf(s.Err)}
