@@ -63,6 +63,8 @@ var signatureCases = []signatureCase{
 	{file: "z10_storage_named_ex.msi", kind: Malformed, rule: RuleFormat},
 	{file: "z30_clsid_of_streams.msi", kind: Malformed, rule: RulePadding},
 
+	{file: "cat3100.cat", kind: Untrusted, rule: RuleTimestamp},
+	{file: "cat3100.cat", off: []Rule{RuleTimestamp}, good: true},
 	{file: "d05_payload_as_countersignature.exe", kind: Malformed, rule: RuleUnsigned},
 	{file: "y22_payload_countersignature.cab", kind: Malformed, rule: RuleUnsigned},
 	{file: "h01_8_nested_9th_bad.exe", kind: Malformed, rule: RuleTable},

@@ -94,7 +94,9 @@ func verifyCatalog(r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unsignedCatalog(der) {
+	if signed, err := cms.Signed(der); err != nil {
+		return nil, fromCMS(err, 0)
+	} else if !signed {
 		return nil, fail(Unsigned, RulePresent, 0, "this catalog has no signer")
 	}
 	sd, err := parseAuthenticode(der, oidCertTrustList)
@@ -110,7 +112,3 @@ func verifyCatalog(r io.ReaderAt, size int64, trust Trust) (*Signature, error) {
 	sig.Digest = h.Sum(nil)
 	return sig, nil
 }
-
-// unsignedCatalog reports whether a catalog's set of signers is empty: its last
-// element then is an empty SET.
-func unsignedCatalog(der []byte) bool { return bytes.HasSuffix(der, []byte{0x31, 0}) }

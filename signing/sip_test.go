@@ -371,3 +371,23 @@ func verifySIPBytes(name string, b []byte, trust Trust) (*Signature, error) {
 	}
 	return verifySubject(subject, trust)
 }
+
+// TestUnsignedCatalog tells a catalog without a signer by its structure, and
+// refuses one whose end is not what it must be.
+func TestUnsignedCatalog(t *testing.T) {
+	t.Parallel()
+	none := unsignedCatalogOf([]byte("\x30\x00"))
+	_, err := SIP{}.Verify(t.Context(), writeFile(t, "none.cat", none, 0o644), Trust{})
+	wantError(t, err, Unsigned, RulePresent)
+	for name, change := range map[string]func(m *element){
+		"no set of signers":      func(m *element) { sd := m.signedData(); sd.parts = sd.parts[:len(sd.parts)-1] },
+		"an empty set behind it": func(m *element) { sd := m.signedData(); sd.parts = append(sd.parts, &element{tag: 0x31}) },
+	} {
+		m := takeApart(t, none)[0]
+		change(m)
+		_, err := SIP{}.Verify(t.Context(), writeFile(t, "bad.cat", m.encode(t), 0o644), Trust{})
+		if err == nil || isUnsigned(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

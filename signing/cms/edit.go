@@ -205,14 +205,33 @@ func Unsigned(contentType asn1.ObjectIdentifier, content []byte, h crypto.Hash) 
 // Content returns the content of a message and its type, whoever has signed it,
 // or nobody.
 func Content(der []byte) (asn1.ObjectIdentifier, []byte, error) {
+	oid, content, _, err := outline(der)
+	return oid, content, err
+}
+
+// Signed reports whether a message with a content has signers. Tools that make
+// security catalogs leave the set empty.
+func Signed(der []byte) (bool, error) {
+	_, _, rest, err := outline(der)
+	if err != nil {
+		return false, err
+	}
+	var signers cryptobyte.String
+	if !rest.SkipOptionalASN1(tagContext0) || !rest.SkipOptionalASN1(tagContext1) || !rest.ReadASN1(&signers, casn1.SET) || !rest.Empty() {
+		return false, &FormatError{"signerInfos", "not the last element, a set"}
+	}
+	return !signers.Empty(), nil
+}
+
+// outline reads a message up to its content; rest is what follows that.
+func outline(der []byte) (oid asn1.ObjectIdentifier, content []byte, rest cryptobyte.String, err error) {
 	s := cryptobyte.String(der)
-	var info, wrapped, body, encap, content cryptobyte.String
-	var oid asn1.ObjectIdentifier
+	var info, wrapped, body, encap, value cryptobyte.String
 	if !s.ReadASN1(&info, casn1.SEQUENCE) || !info.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(OIDSignedData) ||
 		!info.ReadASN1(&wrapped, tagContext0) || !wrapped.ReadASN1(&body, casn1.SEQUENCE) ||
 		!body.SkipASN1(casn1.INTEGER) || !body.SkipASN1(casn1.SET) || !body.ReadASN1(&encap, casn1.SEQUENCE) ||
-		!encap.ReadASN1ObjectIdentifier(&oid) || !encap.ReadASN1(&content, tagContext0) || !encap.Empty() {
-		return nil, nil, &FormatError{"encapContentInfo", "there is no signedData with a content"}
+		!encap.ReadASN1ObjectIdentifier(&oid) || !encap.ReadASN1(&value, tagContext0) || !encap.Empty() {
+		return nil, nil, nil, &FormatError{"encapContentInfo", "there is no signedData with a content"}
 	}
-	return oid, content, nil
+	return oid, value, body, nil
 }
