@@ -52,6 +52,9 @@ func parseRef(s string) (ref, error) {
 	case "awskms", "gcpkms", "azurekms", "hashivault":
 		return ref{}, &RefError{Reason: "a key in a service comes without its certificates", Hint: "write kms:chain.pem+" + scheme + "://…"}
 	case "pkcs11", "azure", "relic":
+		if path == "" {
+			return ref{}, &RefError{Reason: scheme + ": names no key", Hint: possible}
+		}
 		return ref{scheme: scheme, path: path}, nil
 	}
 	if near := nearest(scheme); near != "" {
