@@ -65,6 +65,7 @@ var signatureCases = []signatureCase{
 
 	{file: "cat3100.cat", kind: Untrusted, rule: RuleTimestamp},
 	{file: "cat3100.cat", off: []Rule{RuleTimestamp}, good: true},
+	{file: "m01_attribute_cert_2000.exe", kind: Malformed, rule: RuleCertificate},
 	{file: "d05_payload_as_countersignature.exe", kind: Malformed, rule: RuleUnsigned},
 	{file: "y22_payload_countersignature.cab", kind: Malformed, rule: RuleUnsigned},
 	{file: "h01_8_nested_9th_bad.exe", kind: Malformed, rule: RuleTable},

@@ -134,10 +134,6 @@ func vouch(signer *x509.Certificate, h crypto.Hash, token *cms.Token, embedded [
 // signatures end with them, timestamp or not.
 var oidLifetimeSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 10, 3, 13}
 
-// maxAttributed is how many bytes of attribute certificates a timestamp token
-// may carry. Microsoft's have one of about 700.
-const maxAttributed = 2 << 10
-
 // minRSABits is what the CA/Browser Forum asked of code signing until it asked
 // for 3072.
 const minRSABits = 2048

@@ -40,8 +40,11 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 			return nil, fromCMS(err, 0)
 		}
 	}
-	if trust.enforces(RuleUnsigned) && token.Extra > 0 || token.Attributed > maxAttributed {
-		return nil, fail(Malformed, RuleUnsigned, 0, "the timestamp carries %d bytes that nothing vouches for", token.Extra+token.Attributed)
+	if trust.enforces(RuleUnsigned) && token.Extra > 0 {
+		return nil, fail(Malformed, RuleUnsigned, 0, "the timestamp carries %d bytes that nothing vouches for", token.Extra)
+	}
+	if trust.enforces(RuleCertificate) && token.Attributed > 0 {
+		return nil, fail(Malformed, RuleCertificate, 0, "the timestamp carries %d bytes of attribute certificates that are not for the clock of its signer", token.Attributed)
 	}
 	if trust.enforces(RuleCertificate) && token.Imprint != nil { // a countersignature's are the message's
 		if err := checkDoubled(token.Certificates); err != nil {

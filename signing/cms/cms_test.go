@@ -238,3 +238,37 @@ func TestGenTime(t *testing.T) {
 		}
 	}
 }
+
+// TestExtensionsOfTSTInfo reads the end of a TSTInfo, where extensions stand.
+func TestExtensionsOfTSTInfo(t *testing.T) {
+	t.Parallel()
+	info := TSTInfo{Policy: asn1.ObjectIdentifier{1, 2, 3}, Hash: crypto.SHA256, Imprint: make([]byte, 32), Serial: big.NewInt(1), Time: time.Now(), Accuracy: time.Second}
+	der, err := info.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		end  string
+		good bool
+	}{
+		"none":                 {"", true},
+		"one":                  {"\xa1\x0a\x30\x08\x06\x02\x2a\x03\x04\x02\x05\x00", true},
+		"one that is critical": {"\xa1\x0d\x30\x0b\x06\x02\x2a\x03\x01\x01\xff\x04\x02\x05\x00", false},
+		"an empty list":        {"\xa1\x00", false},
+		"a payload":            {"\xa1\x09\x04\x07payload", false},
+		"one with more in it":  {"\xa1\x0c\x30\x0a\x06\x02\x2a\x03\x04\x02\x05\x00\x05\x00", false},
+	} {
+		changed := append(bytes.Clone(der), test.end...)
+		changed[1] += byte(len(test.end))
+		if _, err := parseTSTInfo(changed); (err == nil) != test.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	bad := bytes.Replace(der, []byte("\x30\x03\x02\x01\x01"), []byte("\x30\x03\x04\x01\x01"), 1)
+	if bytes.Equal(bad, der) {
+		t.Fatal("no accuracy")
+	}
+	if _, err := parseTSTInfo(bad); err == nil {
+		t.Error("an accuracy of another type is read")
+	}
+}

@@ -59,12 +59,13 @@ type SignedData struct {
 	ContentType  asn1.ObjectIdentifier
 	Content      []byte // DER inside eContent's [0], nil when detached
 	Certificates []*x509.Certificate
-	Attributed   int // bytes of attribute certificates, which are passed over: Microsoft's TSA has one
+	Attributed   int // bytes of attribute certificates, which are passed over
 	Extra        int // bytes of revocation lists and of certificates of unknown kinds, passed over too
 	Signers      []SignerInfo
 	Hash         crypto.Hash // the digest algorithm of the message and of every signer
 
-	kinds [4]bool // which of the tagged kinds of certificates there are
+	attributed [][]byte // attribute certificates
+	kinds      [4]bool  // which of the tagged kinds of certificates there are
 }
 
 // SignerInfo is one parsed signer.
@@ -136,8 +137,12 @@ func parseSignedData(s cryptobyte.String) (*SignedData, error) {
 		return nil, err
 	}
 	var crls cryptobyte.String
-	if !s.ReadOptionalASN1(&crls, new(bool), tagContext1) {
+	var hasCRLs bool
+	if !s.ReadOptionalASN1(&crls, &hasCRLs, tagContext1) {
 		return nil, &FormatError{"crls", "not a set"}
+	}
+	if hasCRLs && crls.Empty() {
+		return nil, &FormatError{"crls", "empty"}
 	}
 	sd.Extra += len(crls)
 	var signers cryptobyte.String
@@ -154,6 +159,9 @@ func parseSignedData(s cryptobyte.String) (*SignedData, error) {
 		}
 		if si.Hash != sd.Hash {
 			return nil, &FormatError{"digestAlgorithms", "does not list the signer's digest algorithm"}
+		}
+		if si.KeyID != nil && sd.Version == 1 {
+			return nil, &FormatError{"sid", "a signer named by key identifier, which version 1 (PKCS #7) does not have"}
 		}
 		sd.Signers = append(sd.Signers, *si)
 	}
@@ -210,6 +218,7 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 		case tag == tagContext1 || tag == tagContext2:
 			sd.kinds[tag-tagContext0] = true
 			sd.Attributed += len(der)
+			sd.attributed = append(sd.attributed, der)
 			continue
 		default:
 			sd.kinds[tag-tagContext0] = true

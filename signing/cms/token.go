@@ -44,7 +44,7 @@ type Token struct {
 	TSTInfo
 	Signer       *x509.Certificate
 	Certificates []*x509.Certificate
-	Attributed   int         // bytes of attribute certificates, as in SignedData
+	Attributed   int         // bytes of attribute certificates that are not for the signer's clock, or of a second one
 	Extra        int         // bytes that nothing vouches for, as in SignedData, or in unsigned attributes
 	Signed       crypto.Hash // the digest algorithm of the token's own signature
 }
@@ -166,7 +166,12 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Attributed: sd.Attributed, Extra: sd.Extra, Signed: sd.Hash}
+	token := &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Extra: sd.Extra, Signed: sd.Hash}
+	for i, der := range sd.attributed {
+		if i > 0 || !isClockCertificate(der, signer) {
+			token.Attributed += len(der)
+		}
+	}
 	for _, a := range sd.Signers[0].Unsigned {
 		for _, v := range a.Values {
 			token.Extra += len(v)
@@ -208,10 +213,10 @@ func parseTSTInfo(s cryptobyte.String) (*TSTInfo, error) {
 	if info.Time, err = parseGenTime(string(genTime)); err != nil {
 		return bad(err.Error())
 	}
-	if !body.SkipOptionalASN1(casn1.SEQUENCE) {
+	if body.PeekASN1Tag(casn1.SEQUENCE) && !skipAccuracy(&body) {
 		return bad("bad accuracy")
 	}
-	if !body.SkipOptionalASN1(casn1.BOOLEAN) {
+	if body.PeekASN1Tag(casn1.BOOLEAN) && !body.ReadASN1Boolean(new(bool)) {
 		return bad("bad ordering")
 	}
 	if body.PeekASN1Tag(casn1.INTEGER) {
@@ -220,10 +225,49 @@ func parseTSTInfo(s cryptobyte.String) (*TSTInfo, error) {
 			return bad("bad nonce")
 		}
 	}
-	if !body.SkipOptionalASN1(tagContext0) || !body.SkipOptionalASN1(tagContext1) || !body.Empty() {
+	if !body.SkipOptionalASN1(tagContext0) {
+		return bad("bad tsa")
+	}
+	if body.PeekASN1Tag(tagContext1) {
+		if err := checkExtensions(&body); err != nil {
+			return nil, err
+		}
+	}
+	if !body.Empty() {
 		return bad("unknown elements at the end")
 	}
 	return info, nil
+}
+
+// skipAccuracy skips an Accuracy: seconds, [0] milliseconds, [1] microseconds,
+// each optional.
+func skipAccuracy(s *cryptobyte.String) bool {
+	var body cryptobyte.String
+	return s.ReadASN1(&body, casn1.SEQUENCE) && body.SkipOptionalASN1(casn1.INTEGER) &&
+		body.SkipOptionalASN1(casn1.Tag(0).ContextSpecific()) && body.SkipOptionalASN1(casn1.Tag(1).ContextSpecific()) && body.Empty()
+}
+
+// checkExtensions reads the extensions of a TSTInfo. None is known here, so a
+// critical one makes the token unusable (RFC 5280, 4.2).
+func checkExtensions(s *cryptobyte.String) error {
+	var list cryptobyte.String
+	if !s.ReadASN1(&list, tagContext1) || list.Empty() {
+		return &FormatError{"TSTInfo", "extensions are not a list"}
+	}
+	for !list.Empty() {
+		var extension, value cryptobyte.String
+		var oid asn1.ObjectIdentifier
+		critical := false
+		if !list.ReadASN1(&extension, casn1.SEQUENCE) || !extension.ReadASN1ObjectIdentifier(&oid) ||
+			extension.PeekASN1Tag(casn1.BOOLEAN) && !extension.ReadASN1Boolean(&critical) ||
+			!extension.ReadASN1(&value, casn1.OCTET_STRING) || !extension.Empty() {
+			return &FormatError{"TSTInfo", "a malformed extension"}
+		}
+		if critical {
+			return &FormatError{"TSTInfo", fmt.Sprintf("a critical extension %v, which is not understood here", oid)}
+		}
+	}
+	return nil
 }
 
 // parseGenTime reads the form that RFC 3161, 2.4.2 prescribes:
