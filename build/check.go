@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	gobuild "go/build"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // A PackageError is a program whose main package cannot be built as one.
@@ -202,7 +204,7 @@ func (b *Builder) list(ctx context.Context, t Target, args ...string) ([]byte, e
 	}
 	cmd := command(ctx, "go", append([]string{"list", "-find"}, args...)...)
 	cmd.Dir = b.src.Dir
-	cmd.Env = append(childEnv(), t.Platform.environment()...)
+	cmd.Env = environ.Tools(ctx, t.Platform.environment()...)
 	cgo := "CGO_ENABLED=0"
 	if t.cgo() {
 		cgo = "CGO_ENABLED=1"

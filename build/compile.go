@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // A Builder compiles the targets of one source. It remembers what it has found out about the Go versions and the C
@@ -57,7 +59,7 @@ func (b *Builder) goEnv(ctx context.Context, pin string) (map[string]string, err
 	return b.envs.get(pin, func() (map[string]string, error) {
 		cmd := command(ctx, "go", "env", "-json")
 		cmd.Dir = b.src.Dir
-		cmd.Env = append(childEnv(), pinned(pin)...)
+		cmd.Env = environ.Tools(ctx, pinned(pin)...)
 		cmd.Env = append(cmd.Env, "PWD="+b.src.Dir)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -220,7 +222,7 @@ func (b *Builder) goArguments(t Target, running int, dst string) ([]string, erro
 // environment returns the environment of the go command, and the folder of links to the C compiler that PATH begins with,
 // which the caller removes, or "".
 func (b *Builder) environment(ctx context.Context, t Target, c *compiler) (env []string, links string, err error) {
-	env = append(childEnv(), t.Platform.environment()...)
+	env = environ.Tools(ctx, t.Platform.environment()...)
 	env = append(env, pinned(t.Go)...)
 	// Later entries win.
 	env = append(env, "PWD="+b.src.Dir, "SOURCE_DATE_EPOCH="+strconv.FormatInt(b.src.Time.Unix(), 10))

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -37,16 +34,6 @@ func runCommand(ctx context.Context, cmd *exec.Cmd) error {
 // isNotFound tells whether a command could not be run because there is no such program.
 func isNotFound(err error) bool {
 	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
-}
-
-// childEnv returns the environment for other programs: ours without hallmark's own variables, some of which are
-// secret, and without what the go command tells only itself.
-func childEnv() []string {
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return strings.HasPrefix(name, "HALLMARK_") || strings.HasPrefix(name, "GOTOOLCHAIN_INTERNAL_") ||
-			name == "AZURE_CLIENT_SECRET" || name == "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
-	})
 }
 
 // A memo holds what has been computed for a key. A failure is not held: the next caller tries again.

@@ -18,6 +18,8 @@ import (
 	"golang.org/x/mod/modfile"
 	modpath "golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // Source is what a release is built from; [ReadSource] reads it once a run.
@@ -361,7 +363,7 @@ func describedVersion(describe, revision string) string {
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := command(ctx, "git", args...)
 	cmd.Dir = dir
-	cmd.Env = append(childEnv(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_PAGER=cat")
+	cmd.Env = environ.Tools(ctx, "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_PAGER=cat")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := runCommand(ctx, cmd); err != nil {

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // A compiler is a C toolchain for one platform, as found on this machine.
@@ -296,7 +298,7 @@ func findTool(what, name string) (tool, error) {
 // output runs a program that answers a question about itself.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := command(ctx, name, args...)
-	cmd.Env = append(childEnv(), "LC_ALL=C")
+	cmd.Env = environ.Tools(ctx, "LC_ALL=C")
 	var out, errOut strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := runCommand(ctx, cmd); err != nil {

@@ -200,7 +200,7 @@ func (s *session) platforms() ([]build.Platform, error) {
 
 // goEnv returns settings of the go command.
 func goEnv(ctx context.Context, names ...string) (map[string]string, error) {
-	c := command{args: append([]string{"go", "env", "-json"}, names...), env: childEnv()}
+	c := command{args: append([]string{"go", "env", "-json"}, names...), env: childEnv(ctx)}
 	_, out, err := c.output(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("go env: %w: %s", err, tail(out))

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // killDelay is how long a command that was asked to stop may take, before it is killed.
@@ -88,11 +89,7 @@ func tail(output []byte) string {
 	return string(bytes.ToValidUTF8(output, nil))
 }
 
-// childEnv returns the environment for other programs: ours without hallmark's own variables, some of which are secret,
-// and without what the go command tells only itself; their words in English.
-func childEnv(more ...string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		return strings.HasPrefix(kv, "HALLMARK_") || strings.HasPrefix(kv, "GOTOOLCHAIN_INTERNAL_")
-	})
-	return append(append(env, "LC_ALL=C"), more...)
+// childEnv returns the environment for tools, and the programs that they have made; their words in English.
+func childEnv(ctx context.Context, more ...string) []string {
+	return append(environ.Tools(ctx, "LC_ALL=C"), more...)
 }

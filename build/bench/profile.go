@@ -49,7 +49,7 @@ func buildShim(ctx context.Context, dir string) (string, error) {
 		exe += ".exe"
 	}
 	c := command{args: []string{"go", "build", "-trimpath", "-buildvcs=false", "-o", exe, "."}, dir: src,
-		env: childEnv("PWD="+src, "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)}
+		env: childEnv(ctx, "PWD="+src, "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)}
 	if _, err := c.run(ctx); err != nil {
 		return "", fmt.Errorf("compiling the shim for instrumented runs: %w", err)
 	}

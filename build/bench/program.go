@@ -104,7 +104,7 @@ func (s *Source) inspect(ctx context.Context, p build.Platform, modCache string)
 	if len(s.Tags) > 0 {
 		args = append(args, "-tags="+strings.Join(s.Tags, ","))
 	}
-	c := command{args: append(args, s.Package), dir: s.Dir, env: childEnv("PWD="+s.Dir, "GOOS="+p.OS, "GOARCH="+p.Arch, "CGO_ENABLED=1")}
+	c := command{args: append(args, s.Package), dir: s.Dir, env: childEnv(ctx, "PWD="+s.Dir, "GOOS="+p.OS, "GOARCH="+p.Arch, "CGO_ENABLED=1")}
 	// Once for the modules that are missing: what go says of downloads stands among the list.
 	if _, err := c.run(ctx); err != nil {
 		return fmt.Errorf("fetching the modules of %s: %w", s.Name, err)

@@ -93,8 +93,8 @@ type raceBench struct {
 }
 
 // env is the environment of the tests: with the detector's defaults, whatever the user has set.
-func (b *raceBench) env() []string {
-	return childEnv("GORACE=", "GOFLAGS=", "GOWORK=off", "PWD="+b.src)
+func (b *raceBench) env(ctx context.Context) []string {
+	return childEnv(ctx, "GORACE=", "GOFLAGS=", "GOWORK=off", "PWD="+b.src)
 }
 
 // add compiles the tests with the detector on or off, and adds the trials that run them.
@@ -108,7 +108,7 @@ func (b *raceBench) add(ctx context.Context, detector string) {
 		flags = append(flags, "-race")
 	}
 	status, reason, output := Measured, "", ""
-	compile := command{args: append([]string{"go", "test", "-c", "-o", binary}, flags...), dir: b.src, env: b.env()}
+	compile := command{args: append([]string{"go", "test", "-c", "-o", binary}, flags...), dir: b.src, env: b.env(ctx)}
 	if _, err := compile.run(ctx); err != nil {
 		status, reason = Failed, firstLine(err.Error())
 		if c, ok := errors.AsType[*commandError](err); ok {
@@ -126,15 +126,15 @@ func (b *raceBench) add(ctx context.Context, detector string) {
 	}
 	add(scenarioGoTest, func(ctx context.Context) (Sample, error) {
 		args := append([]string{"go", "test", "-count=1", "-bench=.", fmt.Sprintf("-benchtime=%dx", goTestOps)}, flags...)
-		return b.test(ctx, command{args: args, dir: b.src, env: b.env()}, detector)
+		return b.test(ctx, command{args: args, dir: b.src, env: b.env(ctx)}, detector)
 	})
 	add(scenarioPlanted, func(ctx context.Context) (Sample, error) {
-		return b.test(ctx, command{args: []string{binary, "-test.run=^TestPlanted$"}, dir: b.src, env: b.env()}, detector)
+		return b.test(ctx, command{args: []string{binary, "-test.run=^TestPlanted$"}, dir: b.src, env: b.env(ctx)}, detector)
 	})
 	for _, w := range workloads() {
 		add(w.name, func(ctx context.Context) (Sample, error) {
 			return runWorkload(ctx, command{args: []string{binary, "-test.run=^$", "-test.bench=^Benchmark" + w.name + "$",
-				fmt.Sprintf("-test.benchtime=%dx", w.ops)}, dir: b.src, env: b.env()})
+				fmt.Sprintf("-test.benchtime=%dx", w.ops)}, dir: b.src, env: b.env(ctx)})
 		})
 	}
 }

@@ -136,7 +136,7 @@ func buildServer(ctx context.Context, src, dir string) (string, error) {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	c := command{args: []string{"go", "build", "-o", binary}, dir: src, env: childEnv("CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "PWD="+src)}
+	c := command{args: []string{"go", "build", "-o", binary}, dir: src, env: childEnv(ctx, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "PWD="+src)}
 	_, err := c.run(ctx)
 	return binary, err
 }
@@ -282,7 +282,7 @@ func startServer(ctx context.Context, binary string) (*server, error) {
 	}
 	s := &server{in: in, out: out, lines: bufio.NewReader(out), ended: make(chan struct{})}
 	cmd := exec.CommandContext(ctx, binary)
-	cmd.Env = childEnv("GOMAXPROCS=", "GOGC=", "GOMEMLIMIT=", "GODEBUG=")
+	cmd.Env = childEnv(ctx, "GOMAXPROCS=", "GOGC=", "GOMEMLIMIT=", "GODEBUG=")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, &s.stderr
 	cmd.WaitDelay = killDelay
 	go func() {

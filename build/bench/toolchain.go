@@ -203,7 +203,7 @@ func (t *toolchain) goCommand(ctx context.Context, s *Source, dir string) (comma
 	if s.GUI && t.platform.OS == "windows" {
 		flags = append(flags, "-H=windowsgui")
 	}
-	env := childEnv("PWD=" + s.Dir)
+	env := childEnv(ctx, "PWD="+s.Dir)
 	if t.goVersion != "" {
 		env = append(env, "GOTOOLCHAIN=go"+t.goVersion)
 	}

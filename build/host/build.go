@@ -55,7 +55,7 @@ func (s system) goInstall(ctx context.Context, t Tool) error {
 	defer os.RemoveAll(made)
 	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", t.Module)
 	// The flags and the target of the caller's own builds are none of its business.
-	cmd.Env = s.childEnv("GOBIN="+made, "GOFLAGS=", "GOOS=", "GOARCH=", "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = s.toolEnv("GOBIN="+made, "GOFLAGS=", "GOOS=", "GOARCH=", "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Dir = made
 	cmd.WaitDelay = 5 * time.Second
 	last := &tail{}

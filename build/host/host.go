@@ -14,7 +14,10 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // Tool is a program that a stage uses.
@@ -213,15 +216,18 @@ func (s system) getenv(name string) string {
 	return ""
 }
 
-// childEnv is the environment of every program that is run here: without our secrets, in English.
-func (s system) childEnv(add ...string) []string {
-	var env []string
-	for _, kv := range s.environ {
-		switch k, _, _ := strings.Cut(kv, "="); k {
-		case "HALLMARK_PASSWORD", "HALLMARK_IDENTITY", "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "LC_ALL", "LANGUAGE":
-		default:
-			env = append(env, kv)
-		}
-	}
+// childEnv is the environment of every program that is run here but the go
+// command, in English.
+func (s system) childEnv(add ...string) []string { return s.english(environ.Programs(s.environ), add) }
+
+// toolEnv is the environment of the go command, in English.
+func (s system) toolEnv(add ...string) []string {
+	return s.english(environ.Config{}.Tools(s.environ), add)
+}
+
+func (s system) english(env, add []string) []string {
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		return strings.HasPrefix(kv, "LC_ALL=") || strings.HasPrefix(kv, "LANGUAGE=")
+	})
 	return append(append(env, "LC_ALL=C"), add...)
 }

@@ -178,7 +178,7 @@ func (s system) goSettings(ctx context.Context) ([]Setting, error) {
 
 func (s system) goEnv(ctx context.Context, goTool string, args []string) (map[string]string, error) {
 	cmd := exec.CommandContext(ctx, goTool, append([]string{"env"}, args...)...)
-	cmd.Env = s.childEnv()
+	cmd.Env = s.toolEnv()
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {

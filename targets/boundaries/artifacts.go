@@ -12,12 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/dist"
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // samples are the sources of what is signed. Their names end in .txt, so that
@@ -183,7 +183,7 @@ func (f *foundry) goBuild(ctx context.Context, a artifact, file string) error {
 	t := a.target
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-buildmode="+a.mode, "-o", file, ".")
 	cmd.Dir = f.src.Dir
-	cmd.Env = append(os.Environ(), "GOOS="+t.Platform.OS, "GOARCH="+t.Platform.Arch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	cmd.Env = environ.Tools(ctx, "GOOS="+t.Platform.OS, "GOARCH="+t.Platform.Arch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	cc := map[string]string{"mingw": "x86_64-w64-mingw32-gcc", "gcc": "gcc"}[t.Toolchain]
 	if cc != "" {
 		if _, err := exec.LookPath(cc); err != nil {
@@ -191,7 +191,6 @@ func (f *foundry) goBuild(ctx context.Context, a artifact, file string) error {
 		}
 		cmd.Env = append(cmd.Env, "CGO_ENABLED=1", "CC="+cc)
 	}
-	cmd.Env = slices.DeleteFunc(cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "HALLMARK_") })
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/environ"
 	"github.com/hallmark-build/hallmark/signing/compat"
 )
 
@@ -83,7 +84,7 @@ func (r *run) buildDebugged(ctx context.Context, dir string) (compat.Builds, err
 	for goos, file := range map[string]string{"linux": b.ELF, "windows": b.PE} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", file, ".")
 		cmd.Dir = source
-		cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+		cmd.Env = environ.Tools(ctx, "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/bench"
 	"github.com/hallmark-build/hallmark/build/dist"
+	"github.com/hallmark-build/hallmark/build/environ"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
 	"github.com/hallmark-build/hallmark/signing/tsa"
@@ -46,6 +47,8 @@ type Config struct {
 	Trust     TrustFiles     `yaml:"trust"`
 	Strict    bool           `yaml:"strict"` // a check that could not be made is a failure
 	Dist      string         `yaml:"dist"`   // folder of the results in the module's folder; default dist
+
+	Environment environ.Config `yaml:"environment"` // of the go command, git and compilers
 }
 
 // TrustFiles names PEM files of certificates to trust when the release is
@@ -212,6 +215,9 @@ func (c *Config) check(d *document) {
 	}
 	if err := c.Sign.Validate(); err != nil {
 		d.each("sign", err)
+	}
+	if err := c.Environment.Validate(); err != nil {
+		d.each("environment", err)
 	}
 	if err := c.Judging.Validate(); err != nil {
 		d.each("judges", err)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // Init writes a hallmark.yaml for the module in the folder, with its programs
@@ -94,7 +96,7 @@ func findPrograms(ctx context.Context, dir string) ([]program, error) {
 func listMains(ctx context.Context, dir, goos string, flags ...string) (out, words string, err error) {
 	args := append([]string{"list", "-find", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{"\t"}}{{.Module.Path}}{{end}}`}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...)
-	cmd.Dir, cmd.Env = dir, append(childEnv(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=1")
+	cmd.Dir, cmd.Env = dir, environ.Tools(ctx, "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.Output()

@@ -168,20 +168,6 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// childEnv is the environment of programs that are started: without secrets.
-func childEnv() []string {
-	var env []string
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		switch name {
-		case EnvPassword, EnvIdentity, "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN":
-		default:
-			env = append(env, v)
-		}
-	}
-	return env
-}
-
 // modulePath is this project's module.
 const modulePath = "github.com/hallmark-build/hallmark"
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/environ"
 	"github.com/hallmark-build/hallmark/build/host"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
@@ -21,7 +22,7 @@ func stage(ctx context.Context, o Options, f func(context.Context, *Config, Opti
 	defer stop()
 	c, err := Load(o.dir())
 	if err == nil {
-		err = f(ctx, c, o)
+		err = f(environ.With(ctx, c.Environment), c, o)
 	}
 	return interrupted(ctx, err)
 }

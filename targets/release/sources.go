@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/hallmark-build/hallmark/build"
+	"github.com/hallmark-build/hallmark/build/environ"
 )
 
 // openSource reads the state of the sources. In the dist folder only what
@@ -96,7 +97,7 @@ func noSourcesIn(ctx context.Context, c *Config, o Options) error {
 		return nil
 	}
 	git := exec.CommandContext(ctx, "git", "--literal-pathspecs", "ls-files", "-z", "--", filepath.ToSlash(c.Dist))
-	git.Dir, git.Env = o.dir(), childEnv()
+	git.Dir, git.Env = o.dir(), environ.Tools(ctx)
 	out, err := git.Output()
 	if err != nil {
 		return ctx.Err() // no git, or no checkout: nothing is tracked

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hallmark-build/hallmark/build/environ"
 	"github.com/hallmark-build/hallmark/build/host"
 )
 
@@ -23,6 +24,9 @@ const EnvStrict = "HALLMARK_STRICT"
 func Test(ctx context.Context, o Options, out io.Writer) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
+	if c, err := Load(o.dir()); err == nil {
+		ctx = environ.With(ctx, c.Environment)
+	}
 	vet := goCommand(ctx, o, "vet", "./...")
 	vet.Stdout, vet.Stderr = out, out
 	if err := vet.Run(); err != nil {
@@ -70,7 +74,7 @@ func buildTools(ctx context.Context, o Options, out io.Writer) error {
 func goCommand(ctx context.Context, o Options, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = o.dir()
-	cmd.Env = append(childEnv(), EnvStrict+"=1")
+	cmd.Env = environ.Tools(ctx, EnvStrict+"=1")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 3 * time.Second
 	return cmd
