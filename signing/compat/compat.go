@@ -36,9 +36,14 @@
 //
 // # What the programs are given
 //
-// Each runs in a process group of its own with a time limit ([Limit]), after
-// which the whole group is killed. Its environment is PATH, LC_ALL=C, TZ=UTC
-// and TMPDIR, nothing else: no password, identity or proxy reaches it.
+// Each runs in a session of its own with a time limit ([Limit]). When it ends, or
+// the limit does, everything that it started is killed. On Linux that is so
+// whatever a child does to get away (setsid, a double fork, an empty
+// environment): this process becomes the reaper of its descendants, for as long
+// as it lives (PR_SET_CHILD_SUBREAPER in prctl(2)). Elsewhere a child that leaves
+// the process group outlives the judge. The environment is PATH, LC_ALL=C, TZ=UTC,
+// TMPDIR and a number of the run, nothing else: no password, identity or proxy
+// reaches it. Of the output the first megabyte of each stream is kept.
 //
 // # Trust
 //

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,10 @@ type program struct {
 	built   string         // folder below hallmark/tools in the user's cache folder where `mage setup` builds it; empty: PATH alone has it
 	also    []string       // folders to look in after PATH
 }
+
+// markVariable is set to a value of its own in the environment of each run of a
+// program, and so of all processes that it starts.
+const markVariable = "HALLMARK_JUDGE_RUN"
 
 // answer is what a program said.
 type answer struct {
@@ -106,11 +111,15 @@ func (p program) execute(ctx context.Context, path, dir string, stdin io.Reader,
 	cmd.Stdin = stdin
 	cmd.Stdout = &stdout
 	cmd.Stderr = &stderr
-	cmd.Env = append(environment(), p.env...)
+	mark := markVariable + "=" + rand.Text()
+	cmd.Env = append(append(environment(), p.env...), mark)
 	cmd.WaitDelay = waitDelay
-	ownGroup(cmd)
+	ownSession(cmd)
+	adopts := adoptOrphans()
+	started := time.Now()
 	err := cmd.Run()
 	killGroup(cmd)
+	killOrphans(mark, started, adopts)
 
 	a := answer{stdout: string(stdout.kept), stderr: string(stderr.kept), exit: -1}
 	if cmd.ProcessState != nil {
@@ -182,9 +191,10 @@ func last(s string) string {
 	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
 }
 
-// environment is all that a judge's program sees of ours.
+// environment is all that a judge's program sees of ours, and a mark that keeps
+// killOrphans of another run from it.
 func environment() []string {
-	env := []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH")}
+	env := []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH"), markVariable + "=" + rand.Text()}
 	if dir := os.Getenv("TMPDIR"); dir != "" {
 		env = append(env, "TMPDIR="+dir)
 	}

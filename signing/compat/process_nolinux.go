@@ -5,6 +5,7 @@ package compat
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // marked finds nothing: /proc is Linux's.
@@ -12,6 +13,13 @@ func marked(string) []int { return nil }
 
 // killMarked does nothing here.
 func killMarked(string) {}
+
+// adoptOrphans does nothing here. A process that leaves the program's process
+// group outlives it.
+func adoptOrphans() bool { return false }
+
+// killOrphans does nothing here.
+func killOrphans(string, time.Time, bool) {}
 
 // lock is for judges that run on Linux only.
 func lock(context.Context, string) (func(), error) {

@@ -21,3 +21,10 @@ func killGroup(cmd *exec.Cmd) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 }
+
+// ownSession is ownGroup, and makes the group a session too: so whatever the
+// program starts is in another session than this process, and has no terminal.
+func ownSession(cmd *exec.Cmd) {
+	ownGroup(cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+}

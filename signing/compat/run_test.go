@@ -202,7 +202,7 @@ func TestEnvironment(t *testing.T) {
 	dir := fake(t, versions+"env | cut -d= -f1,2 >>$DIR/env; exit 0")
 	Run(t.Context(), Judges(), everyScheme(t, Accept), Trust{}, 1)
 	env := must(os.ReadFile(filepath.Join(dir, "env")))(t)
-	known := regexp.MustCompile(`^(PATH|LC_ALL|TZ|TMPDIR|PWD|OLDPWD|SHLVL|_)=|^(HOME|XDG_CONFIG_HOME)=.*/hallmark-chktrust-`) // the shell adds some, mono is given an empty home
+	known := regexp.MustCompile(`^(PATH|LC_ALL|TZ|TMPDIR|HALLMARK_JUDGE_RUN|PWD|OLDPWD|SHLVL|_)=|^(HOME|XDG_CONFIG_HOME)=.*/hallmark-chktrust-`) // the shell adds some, mono is given an empty home
 	for l := range strings.Lines(string(env)) {
 		if !known.MatchString(l) {
 			t.Errorf("a judge sees %q", l)
