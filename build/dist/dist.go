@@ -31,7 +31,6 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 // The formats of Config.Packages.
@@ -109,11 +108,11 @@ func (c Config) Validate() error {
 	for _, f := range []struct{ key, value string }{
 		{"maintainer", c.Maintainer}, {"vendor", c.Vendor}, {"homepage", c.Homepage}, {"license", c.License}, {"section", c.Section},
 	} {
-		if strings.ContainsFunc(f.value, unicode.IsControl) {
-			wrong(f.key, "holds a line break or another control character: write it in one line")
+		if strings.ContainsFunc(f.value, invisible) {
+			wrong(f.key, "holds a line break, a control character or one that changes how text is shown: write it in one line")
 		}
 	}
-	if strings.ContainsFunc(c.Description, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
+	if strings.ContainsFunc(c.Description, func(r rune) bool { return invisible(r) && r != '\n' }) {
 		wrong("description", "holds a control character other than a line break")
 	}
 	for i, f := range c.Files {

@@ -77,6 +77,9 @@ func WindowsName(name string) error {
 // maxNames bounds the bytes of all names of an archive, which are remembered to refuse duplicates.
 const maxNames = 16 << 20
 
+// maxDirectory bounds the central directory of a zip.
+const maxDirectory = 32 << 20
+
 // nameSet holds the names of an archive's files and folders, and refuses what two programs would unpack differently.
 type nameSet struct {
 	names map[string]nameKind

@@ -5,6 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -26,7 +29,16 @@ func TestPackageVersion(t *testing.T) {
 		{"2024.05", "2024.05", "2024.05", "2024.05"},
 		{"main", "0~main", "0main", "0_pre"},
 		{"release-5", "0~release.5", "0release.5", "0_pre5"},
-		{"1.2.3-a..b/ä", "1.2.3~a.b", "1.2.3a.b", "1.2.3_pre"},
+		{"1.2.3rc1", "1.2.3~rc1", "1.2.3rc1", "1.2.3_rc1"},
+		{"1.2.3.rc1", "1.2.3~rc1", "1.2.3rc1", "1.2.3_rc1"},
+		{"1.2.3.dev5", "1.2.3~dev5", "1.2.3dev5", "1.2.3_pre5"},
+		{"1.2.3a1", "1.2.3~a1", "1.2.3a1", "1.2.3_alpha1"},
+		{"1.2.3b2", "1.2.3~b2", "1.2.3b2", "1.2.3_beta2"},
+		{"1.1.1a", "1.1.1a", "1.1.1a", "1.1.1a"},
+		{"1.2.3rc1.dev5", "1.2.3~rc1~dev5", "1.2.3rc1.dev5", "1.2.3_rc1_pre5"},
+		{"1.2.3-rc.1.2", "1.2.3~rc.1.2", "1.2.3rc.1.2", "1.2.3_rc1_p2"},
+		{"1.2.3rc1-4-gabc", "1.2.3~rc1+4.gabc", "1.2.3rc1+4.gabc", "1.2.3_rc1_p4"},
+		{"1.2.3-SNAPSHOT", "1.2.3~SNAPSHOT", "1.2.3SNAPSHOT", "1.2.3_pre"},
 	}
 	for _, tt := range tests {
 		for format, want := range map[string]string{Deb: tt.deb, RPM: tt.deb, ArchLinux: tt.arch, APK: tt.apk} {
@@ -36,16 +48,23 @@ func TestPackageVersion(t *testing.T) {
 		}
 	}
 	for _, format := range []string{Deb, RPM, ArchLinux, APK} {
-		if got, err := packageVersion(format, ""); err == nil {
-			t.Errorf("%s: the empty version gives %q", format, got)
+		for _, bad := range []string{"", "1.2.3-a..b", "1.2/3", "1.2.3 rc1", "1.2.3;id", "$(id)", "1.2.3\n", "1\u202e2", "1.2.3\x1b[m", "../1", "1.", "-1", ".1", "ä", "1:2", strings.Repeat("1", 200)} {
+			if got, err := packageVersion(format, bad); err == nil {
+				t.Errorf("%s: %q gives %q", format, bad, got)
+			}
+		}
+		for _, bad := range []string{"", "a", "..", "a..b", ".a", "a/b", "a b", "a;b", "$(id)", "a\nb", "a\u202eb", "ä-ö", strings.Repeat("a", 100)} {
+			if got, err := packageName(format, bad); err == nil {
+				t.Errorf("%s: the name %q gives %q", format, bad, got)
+			}
 		}
 	}
 }
 
 // dpkg and rpm themselves say that the versions are valid, and in which order they come.
 func TestVersionOrder(t *testing.T) {
-	ascending := []string{"main", "0.0.0-20240102030405-abcdef012345", "0.0.0", "1.2.3-alpha", "1.2.3-rc.1", "1.2.3-rc.1-4-gabc", "1.2.3-rc.2", "1.2.3-rc.10",
-		"1.2.3", "1.2.3-4-gabc", "1.2.3-10-gabc", "1.2.4-rc.1", "1.2.4", "1.10.0"}
+	ascending := []string{"main", "0.0.0-20240102030405-abcdef012345", "0.0.0", "1.2.3-alpha", "1.2.3-alpha.1", "1.2.3-beta.2", "1.2.3-rc.1", "1.2.3-rc.1-4-gabc", "1.2.3-rc.2", "1.2.3-rc.10",
+		"1.2.3", "1.2.3-4-gabc", "1.2.3-10-gabc", "1.2.4-rc.1", "1.2.4", "1.3.0a1", "1.3.0b1", "1.3.0rc1.dev5", "1.3.0rc1", "1.3.0rc2", "1.3.0", "1.4.0.dev5", "1.4.0.dev10", "1.4.0", "1.10.0"}
 	for _, judge := range []struct {
 		format, tool, pkg string
 		less              func(a, b string) error
@@ -64,9 +83,17 @@ func TestVersionOrder(t *testing.T) {
 			}
 			return err
 		}},
+		{APK, "", "", func(a, b string) error {
+			if !apkLess(t, a, b) || apkLess(t, b, a) {
+				return errors.New("apk's rule says so")
+			}
+			return nil
+		}},
 	} {
 		t.Run(judge.format, func(t *testing.T) {
-			need(t, judge.tool, judge.pkg)
+			if judge.tool != "" {
+				need(t, judge.tool, judge.pkg)
+			}
 			for i := 1; i < len(ascending); i++ {
 				a, err := packageVersion(judge.format, ascending[i-1])
 				if err != nil {
@@ -82,6 +109,57 @@ func TestVersionOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// apkLess compares two versions by the rule of apk-tools (doc/apk-package.5, "Package version"; the PMS of Gentoo, 3.3,
+// which it follows): the numbers from left to right, the letter, then the suffixes, each with its number. Where one
+// version has no more suffixes, the other is older if its next one is alpha, beta, pre or rc.
+func apkLess(t *testing.T, a, b string) bool {
+	t.Helper()
+	parse := func(v string) (numbers []string, letter string, suffixes [][2]string) {
+		m := regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)*)([a-z]?)((?:_(?:alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*)$`).FindStringSubmatch(v)
+		if m == nil {
+			t.Fatalf("%q is not an apk version", v)
+		}
+		for _, s := range regexp.MustCompile(`_([a-z]+)([0-9]*)`).FindAllStringSubmatch(m[3], -1) {
+			suffixes = append(suffixes, [2]string{s[1], s[2]})
+		}
+		return strings.Split(m[1], "."), m[2], suffixes
+	}
+	number := func(s string) int {
+		n, _ := strconv.Atoi(s)
+		return n
+	}
+	order := []string{"alpha", "beta", "pre", "rc", "", "cvs", "svn", "git", "hg", "p"}
+	an, al, as := parse(a)
+	bn, bl, bs := parse(b)
+	for i := 0; i < len(an) && i < len(bn); i++ {
+		if x, y := number(an[i]), number(bn[i]); x != y {
+			return x < y
+		}
+	}
+	if len(an) != len(bn) {
+		return len(an) < len(bn)
+	}
+	if al != bl {
+		return al < bl
+	}
+	for i := 0; i < len(as) || i < len(bs); i++ {
+		var x, y [2]string
+		if i < len(as) {
+			x = as[i]
+		}
+		if i < len(bs) {
+			y = bs[i]
+		}
+		if c := slices.Index(order, x[0]) - slices.Index(order, y[0]); c != 0 {
+			return c < 0
+		}
+		if c := number(x[1]) - number(y[1]); c != 0 {
+			return c < 0
+		}
+	}
+	return false
 }
 
 func TestPackageArch(t *testing.T) {

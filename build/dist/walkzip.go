@@ -2,6 +2,7 @@ package dist
 
 import (
 	"archive/zip"
+	"bufio"
 	"encoding/binary"
 	"io"
 	"slices"
@@ -13,14 +14,14 @@ import (
 // zip reads a zip by its central directory, after comparing that with the local headers: an entry that only one of
 // the two has, or that is called otherwise in the other, would be another file for another program.
 func (w *walker) zip() error {
+	if err := w.zipCount(); err != nil {
+		return err
+	}
 	zr, err := zip.NewReader(w.r, w.size)
 	if err != nil {
 		return w.errorf(-1, "%w", err)
 	}
 	zr.RegisterDecompressor(zip.Deflate, func(r io.Reader) io.ReadCloser { return flate.NewReader(r) })
-	if len(zr.File) > maxEntries {
-		return w.errorf(-1, "more than %d entries", maxEntries)
-	}
 	if err := w.localHeaders(zr.File); err != nil {
 		return err
 	}
@@ -50,6 +51,33 @@ func (w *walker) zip() error {
 		}
 	}
 	return nil
+}
+
+// zipCount counts the entries of the central directory before memory is allocated for them: the record at the end, which
+// must end the file, says where the directory is.
+func (w *walker) zipCount() error {
+	size, start, at, err := w.endRecord()
+	if err != nil {
+		return err
+	}
+	if size < 0 || start < 0 || start > at || size > at-start || size > maxDirectory {
+		return w.errorf(at, "a central directory of %d bytes at %d, which is outside of the file or too large", size, start)
+	}
+	in := bufio.NewReaderSize(io.NewSectionReader(w.r, start, size), bufferSize)
+	header := make([]byte, 46)
+	for n := 0; ; n++ {
+		if _, err := io.ReadFull(in, header); err != nil || string(header[:4]) != "PK\x01\x02" {
+			return nil // zip.NewReader says what is wrong with it
+		}
+		if n == maxEntries {
+			return w.errorf(start, "more than %d entries", maxEntries)
+		}
+		le := binary.LittleEndian
+		skip := int(le.Uint16(header[28:])) + int(le.Uint16(header[30:])) + int(le.Uint16(header[32:]))
+		if _, err := in.Discard(skip); err != nil {
+			return nil
+		}
+	}
 }
 
 // localHeaders goes through the file from its beginning: local header, data, data descriptor (APPNOTE 4.3.7 to 4.3.9),
@@ -109,28 +137,38 @@ func (w *walker) localHeaders(files []*zip.File) error {
 }
 
 // directoryAt checks that the central directory begins at offset and that the end records follow it at once and end
-// the file, without a comment: nothing can hide before, between or after (APPNOTE 4.3.14 to 4.3.16).
+// the file: nothing can hide before, between or after (APPNOTE 4.3.14 to 4.3.16).
 func (w *walker) directoryAt(offset int64) error {
-	const endLen, locatorLen, end64Len, unknown32 = 22, 20, 56, 0xffffffff
-	at := w.size - endLen
-	end := make([]byte, endLen)
-	if _, err := w.r.ReadAt(end, max(at, 0)); err != nil || string(end[:4]) != "PK\x05\x06" || binary.LittleEndian.Uint16(end[20:]) != 0 {
-		return w.errorf(max(at, 0), "bytes or a comment after the end of the central directory")
-	}
-	size, start := int64(binary.LittleEndian.Uint32(end[12:])), int64(binary.LittleEndian.Uint32(end[16:]))
-	if size == unknown32 || start == unknown32 {
-		at -= locatorLen + end64Len
-		end64 := make([]byte, end64Len+locatorLen)
-		if _, err := w.r.ReadAt(end64, max(at, 0)); err != nil || string(end64[:4]) != "PK\x06\x06" || string(end64[end64Len:end64Len+4]) != "PK\x06\x07" ||
-			int64(binary.LittleEndian.Uint64(end64[end64Len+8:])) != at {
-			return w.errorf(max(at, 0), "no zip64 end record where it should be")
-		}
-		size, start = int64(binary.LittleEndian.Uint64(end64[40:])), int64(binary.LittleEndian.Uint64(end64[48:]))
+	size, start, at, err := w.endRecord()
+	if err != nil {
+		return err
 	}
 	if start != offset || size != at-start {
 		return w.errorf(at, "the central directory is said to be at %d with %d bytes, and the entries end at %d", start, size, offset)
 	}
 	return nil
+}
+
+// endRecord reads the end records, without a comment: the size and the beginning of the central directory, and where
+// the records themselves begin.
+func (w *walker) endRecord() (size, start, at int64, err error) {
+	const endLen, locatorLen, end64Len, unknown32 = 22, 20, 56, 0xffffffff
+	at = w.size - endLen
+	end := make([]byte, endLen)
+	if _, err := w.r.ReadAt(end, max(at, 0)); err != nil || string(end[:4]) != "PK\x05\x06" || binary.LittleEndian.Uint16(end[20:]) != 0 {
+		return 0, 0, 0, w.errorf(max(at, 0), "bytes or a comment after the end of the central directory")
+	}
+	size, start = int64(binary.LittleEndian.Uint32(end[12:])), int64(binary.LittleEndian.Uint32(end[16:]))
+	if size == unknown32 || start == unknown32 {
+		at -= locatorLen + end64Len
+		end64 := make([]byte, end64Len+locatorLen)
+		if _, err := w.r.ReadAt(end64, max(at, 0)); err != nil || string(end64[:4]) != "PK\x06\x06" || string(end64[end64Len:end64Len+4]) != "PK\x06\x07" ||
+			int64(binary.LittleEndian.Uint64(end64[end64Len+8:])) != at {
+			return 0, 0, 0, w.errorf(max(at, 0), "no zip64 end record where it should be")
+		}
+		size, start = int64(binary.LittleEndian.Uint64(end64[40:])), int64(binary.LittleEndian.Uint64(end64[48:]))
+	}
+	return size, start, at, nil
 }
 
 // descriptor checks a data descriptor: signature, CRC-32, compressed and uncompressed size; the sizes have 8 bytes
