@@ -391,3 +391,33 @@ func TestUnsignedCatalog(t *testing.T) {
 		}
 	}
 }
+
+// TestMakeAppx signs a package whose end record calls its disks 0xffff, as MakeAppx
+// writes it: the signed one has zeros there, and osslsigncode accepts it. Both
+// accept a signature with 0xffff there, over zeros.
+func TestMakeAppx(t *testing.T) {
+	t.Parallel()
+	w := publisherWorld(t)
+	const name, disks = "App1_1.0.3.0_x64.appx", 22 - 4 // from the end
+	src := readFile(t, relicSample(t, name))
+	copy(src[len(src)-disks:], "\xff\xff\xff\xff")
+	good := mustSign(t, SIP{}, writeFile(t, name, src, 0o644), w.key, w.tsa)
+	b := readFile(t, good)
+	if string(b[len(b)-disks:][:4]) != "\x00\x00\x00\x00" {
+		t.Error("the disks are not zeros")
+	}
+	copy(b[len(b)-disks:], "\xff\xff\xff\xff")
+	same := writeFile(t, name, b, 0o644)
+	bad := bytes.Clone(b)
+	bad[len(bad)-disks] = 1
+	for file, want := range map[string]bool{good: true, same: true, writeFile(t, name, bad, 0o644): false} {
+		if _, err := (SIP{}).Verify(t.Context(), file, w.trust()); (err == nil) != want {
+			t.Errorf("%s: %v", file, err)
+		}
+		if want && osslReads(t, file) {
+			if out, err := osslVerify(t, w, file); err != nil {
+				t.Errorf("osslsigncode on %s: %v\n%s", file, err, out)
+			}
+		}
+	}
+}
