@@ -352,3 +352,37 @@ func sectionSubject(h *hardening, t *testing.T, name string, src []byte) mutatio
 
 // setShoff has as many bytes as e_shoff.
 func (s *sections) setShoff() []byte { return make([]byte, 4+4*(s.entrySize()-40)/24) }
+
+// TestReordered changes the order of a token's signed attributes and doubles a
+// nested signature: neither changes what is signed, and nothing else notices.
+func TestReordered(t *testing.T) {
+	t.Parallel()
+	w := sharedWorld()
+	src := layout{true, 0x8664, 16, []page{{512, 1024}}, 1024}.build()
+	once := mustSign(t, Authenticode{}, writeFile(t, "notes.exe", src, 0o755), w.key, w.tsa)
+	nested := filepath.Join(t.TempDir(), "nested.exe")
+	if _, err := (Authenticode{Hash: crypto.SHA384}).Append(t.Context(), once, nested, w.key, w.tsa, w.trust()); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		file   string
+		change func(message *element)
+		rule   Rule
+	}{
+		"order": {once, func(m *element) {
+			token := m.signedData().last().parts[0].last().parts[0].parts[1].parts[0]
+			attributes := token.signedData().last().parts[0].parts[3].parts
+			attributes[0], attributes[1] = attributes[1], attributes[0]
+		}, RuleDER},
+		"nested twice": {nested, func(m *element) {
+			for _, a := range m.signedData().last().parts[0].last().parts {
+				if set := a.parts[1]; bytes.Equal(a.parts[0].value, []byte{0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 4, 1}) {
+					set.parts = append(set.parts, set.parts[0])
+				}
+			}
+		}, RuleUnsigned},
+	} {
+		_, err := verifyBytes(t, Authenticode{}, rewritePE(t, readFile(t, c.file), c.change), w.trust())
+		t.Run(name, func(t *testing.T) { wantError(t, err, Malformed, c.rule) })
+	}
+}

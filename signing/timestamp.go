@@ -40,6 +40,9 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 			return nil, fromCMS(err, 0)
 		}
 	}
+	if trust.enforces(RuleDER) && !token.InOrder {
+		return nil, fail(Malformed, RuleDER, 0, "the signed attributes of the timestamp are not in DER order (RFC 5652, 5.4)")
+	}
 	if trust.enforces(RuleUnsigned) && token.Extra > 0 {
 		return nil, fail(Malformed, RuleUnsigned, 0, "the timestamp carries %d bytes that nothing vouches for", token.Extra)
 	}

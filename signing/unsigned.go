@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"encoding/asn1"
 	"slices"
 
@@ -54,6 +55,11 @@ func (u unsignedAttributes) read(si *cms.SignerInfo, trust Trust) (v unsignedVal
 			v.countersignature = a.Values[0]
 		case u.nested && a.Type.Equal(oidSpcNestedSignature):
 			v.nested = a.Values
+			for i, n := range v.nested {
+				if trust.enforces(RuleUnsigned) && slices.ContainsFunc(v.nested[:i], func(o []byte) bool { return bytes.Equal(n, o) }) {
+					return v, fail(Malformed, RuleUnsigned, 0, "the same nested signature twice")
+				}
+			}
 		case trust.enforces(RuleUnsigned):
 			return v, fail(Malformed, RuleUnsigned, 0, "unsigned attribute %v, which nothing vouches for", a.Type)
 		}

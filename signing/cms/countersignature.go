@@ -45,7 +45,7 @@ func ParseCountersignature(der, signature []byte, certs []*x509.Certificate) (*T
 	if err := checkTimestampUsage(signer); err != nil {
 		return nil, err
 	}
-	token := &Token{TSTInfo: TSTInfo{Time: at, Hash: si.Hash}, Signer: signer, Certificates: certs, Signed: si.Hash}
+	token := &Token{TSTInfo: TSTInfo{Time: at, Hash: si.Hash}, Signer: signer, Certificates: certs, Signed: si.Hash, InOrder: si.InOrder}
 	for _, a := range si.Unsigned {
 		for _, v := range a.Values {
 			token.Extra += len(v)

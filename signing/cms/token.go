@@ -47,6 +47,7 @@ type Token struct {
 	Attributed   int         // bytes of attribute certificates that are not for the signer's clock, or of a second one
 	Extra        int         // bytes that nothing vouches for, as in SignedData, or in unsigned attributes
 	Signed       crypto.Hash // the digest algorithm of the token's own signature
+	InOrder      bool        // the signed attributes stand in DER order
 }
 
 // SignToken returns the DER of a token over info, signed by the key of
@@ -166,7 +167,7 @@ func ParseToken(der []byte) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Extra: sd.Extra, Signed: sd.Hash}
+	token := &Token{TSTInfo: *info, Signer: signer, Certificates: sd.Certificates, Extra: sd.Extra, Signed: sd.Hash, InOrder: sd.Signers[0].InOrder}
 	for i, der := range sd.attributed {
 		if i > 0 || !isClockCertificate(der, signer) {
 			token.Attributed += len(der)
