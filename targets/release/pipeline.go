@@ -111,7 +111,7 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err := strict(c, m.Results); err != nil {
 		return err
 	}
-	m.Judges, m.Notes = court.bench(m.Results), court.notes()
+	m.Judges, m.Notes = court.bench(m.Results), append(court.notes(), dependencyNotes(m.Artifacts, w)...)
 	t.lap("verify")
 	return publish(ctx, w, m, t, o.Progress)
 }
@@ -245,6 +245,7 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 	}
 	t.lap("package")
 	w.stand(m)
+	m.Notes = slices.Compact(slices.Sorted(slices.Values(append(m.Notes, dependencyNotes(m.Artifacts, w)...))))
 	return publish(ctx, w, m, t, o.Progress)
 }
 
@@ -289,7 +290,7 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 	}
 	results = append(results, strangers...)
 	m.Results = results
-	m.Judges, m.Notes = court.bench(results), court.notes()
+	m.Judges, m.Notes = court.bench(results), append(court.notes(), dependencyNotes(m.Artifacts, w)...)
 	for _, line := range upgrades(w.prev.Judges, m.Judges) {
 		o.Progress.Printf("%s", line)
 	}
