@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"bytes"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -26,13 +25,6 @@ func checkChain(signer *x509.Certificate, embedded []*x509.Certificate, trust Tr
 	if trust.Roots == nil {
 		return nil, fail(Untrusted, RuleChain, 0, "no certificate authority is trusted: name a root certificate (trust.ca in hallmark.yaml, or -ca=FILE)")
 	}
-	pool := x509.NewCertPool()
-	for _, c := range embedded {
-		pool.AddCert(c)
-	}
-	for _, c := range trust.Known {
-		pool.AddCert(c)
-	}
 	usage := x509.ExtKeyUsageCodeSigning
 	if !trust.enforces(RuleUsage) {
 		usage = x509.ExtKeyUsageAny
@@ -40,13 +32,11 @@ func checkChain(signer *x509.Certificate, embedded []*x509.Certificate, trust Tr
 	if !trust.enforces(RuleValidity) {
 		at = signer.NotAfter
 	}
-	chains, err := signer.Verify(x509.VerifyOptions{
-		Roots: trust.Roots, Intermediates: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
-	})
+	chain, err := buildChain(signer, slices.Concat(embedded, trust.Known), trust.Roots, at, usage, trust)
 	if err != nil {
 		return nil, fromChain(fmt.Errorf("signer %q: %w", signer.Subject, err), RuleChain, at)
 	}
-	return chains[0], nil
+	return chain, nil
 }
 
 // checkPinned checks a certificate that is trusted by being named: that it was
@@ -68,11 +58,12 @@ func checkPinned(signer *x509.Certificate, trust Trust, at time.Time) ([]*x509.C
 // that are not reached from it, issuer by issuer, and those whose own signature
 // nobody can check: not the other certificates, and not the roots. A certificate
 // that only claims an issuer could carry anything.
-func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool) []string {
+func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool, trust Trust) []string {
+	weak := !trust.enforces(RuleWeak)
 	reached := append([]*x509.Certificate{leaf}, chain...)
 	for i := 0; i < len(reached); i++ {
 		for _, c := range embedded {
-			if bytes.Equal(reached[i].RawIssuer, c.RawSubject) && !slices.ContainsFunc(reached, c.Equal) && reached[i].CheckSignatureFrom(c) == nil {
+			if !slices.ContainsFunc(reached, c.Equal) && issuedBy(reached[i], c, weak) {
 				reached = append(reached, c)
 			}
 		}
@@ -80,7 +71,7 @@ func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, root
 	var found []string
 	for _, c := range embedded {
 		inChain := slices.ContainsFunc(chain, c.Equal)
-		if !slices.ContainsFunc(reached, c.Equal) || !inChain && !vouched(c, slices.Concat(embedded, chain), roots) {
+		if !slices.ContainsFunc(reached, c.Equal) || !inChain && !vouched(c, slices.Concat(embedded, chain, trust.Anchors), roots, weak) {
 			found = append(found, c.Subject.String())
 		}
 	}
@@ -88,13 +79,13 @@ func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, root
 }
 
 // above reports whether c is leaf, or is reached from it issuer by issuer.
-func above(c, leaf *x509.Certificate, all []*x509.Certificate) bool {
+func above(c, leaf *x509.Certificate, all []*x509.Certificate, weak bool) bool {
 	for range len(all) {
 		if c.Equal(leaf) {
 			return true
 		}
 		i := slices.IndexFunc(all, func(issuer *x509.Certificate) bool {
-			return bytes.Equal(leaf.RawIssuer, issuer.RawSubject) && leaf.CheckSignatureFrom(issuer) == nil
+			return issuedBy(leaf, issuer, weak)
 		})
 		if i < 0 || all[i].Equal(leaf) {
 			return false
@@ -107,9 +98,9 @@ func above(c, leaf *x509.Certificate, all []*x509.Certificate) bool {
 // vouched reports whether the signature on c verifies with one of certs, or
 // with one of roots, as that of a cross certificate whose issuer is not
 // embedded. Without roots an issuer that is not at hand is not asked about.
-func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPool) bool {
+func vouched(c *x509.Certificate, certs []*x509.Certificate, roots *x509.CertPool, weak bool) bool {
 	for _, issuer := range certs {
-		if bytes.Equal(c.RawIssuer, issuer.RawSubject) && c.CheckSignatureFrom(issuer) == nil {
+		if issuedBy(c, issuer, weak) {
 			return true
 		}
 	}

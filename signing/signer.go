@@ -57,7 +57,7 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 	if trust.enforces(RuleCertificate) {
 		embedded := sd.Certificates
 		if sig.TSA != nil && slices.ContainsFunc(embedded, sig.TSA.Equal) { // a countersignature's certificates are here too
-			embedded = slices.DeleteFunc(slices.Clone(embedded), func(c *x509.Certificate) bool { return above(c, sig.TSA, sd.Certificates) })
+			embedded = slices.DeleteFunc(slices.Clone(embedded), func(c *x509.Certificate) bool { return above(c, sig.TSA, sd.Certificates, !trust.enforces(RuleWeak)) })
 		}
 		chain, roots := sig.Chain, trust.Roots
 		if trust.pins(signer) {
@@ -66,7 +66,7 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 				roots = x509.NewCertPool() // a certificate whose issuer is not at hand could carry anything
 			}
 		}
-		if s := strangers(signer, embedded, chain, roots); len(s) > 0 {
+		if s := strangers(signer, embedded, chain, roots, trust); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
 		}
 	}

@@ -70,6 +70,7 @@ type Trust struct {
 	Roots    *x509.CertPool // anchors of signers; nil trusts nobody
 	TSARoots *x509.CertPool // anchors of timestamp authorities; nil trusts none
 	CRLs     []*x509.RevocationList
+	Anchors  []*x509.Certificate // the certificates of Roots and TSARoots, to find issuers among without the rule weak-digest; they are trusted by the pools alone
 	Known    []*x509.Certificate // signers and intermediates that files need not embed
 	Pinned   []*x509.Certificate // signers that are trusted without a chain, usage or timestamp, while they are valid
 	Now      time.Time           // zero means the present

@@ -78,7 +78,7 @@ func checkTimestamp(token *cms.Token, trust Trust) (unlisted []string, err error
 		return nil, err
 	}
 	if legacy := token.Imprint == nil; trust.enforces(RuleCertificate) && !legacy { // else they are the message's
-		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots); len(s) > 0 {
+		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots, trust); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0,
 				"the timestamp carries certificates that are no part of its signer's chain, were changed, or whose issuers are not trusted (add those to the trusted ones): %q", s)
 		}
@@ -95,7 +95,7 @@ func tokenChain(token *cms.Token, trust Trust) ([]*x509.Certificate, error) {
 	if trust.TSARoots == nil {
 		return nil, fail(Untrusted, RuleTSA, 0, "no timestamp authority is trusted: name its root certificate (trust.tsa in hallmark.yaml, or -tsaCA=FILE)")
 	}
-	chain, err := token.Chain(trust.TSARoots)
+	chain, err := buildChain(token.Signer, token.Certificates, trust.TSARoots, token.Time, x509.ExtKeyUsageTimeStamping, trust)
 	if err != nil {
 		return nil, &Error{Kind: Untrusted, Rule: RuleTSA, Err: fmt.Errorf("timestamp authority %q: %w", token.Signer.Subject, err)}
 	}
