@@ -374,6 +374,9 @@ func (v *peVerifier) verify(der []byte, depth int) (*Signature, error) {
 	if err != nil {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
 	}
+	if signed.misnamed && v.trust.enforces(RuleDataType) {
+		return nil, fail(Malformed, RuleDataType, 0, "data type %v is not SpcPeImageData: old versions of sbsign wrote it, and Windows refuses it; firmware takes it", oidSpcIndividual)
+	}
 	if signed.hash != sd.Hash {
 		return nil, fail(Malformed, RuleContent, 0, "the file's digest is %v, the signature's %v", signed.hash, sd.Hash)
 	}

@@ -65,6 +65,9 @@ var signatureCases = []signatureCase{
 
 	{file: "cat3100.cat", kind: Untrusted, rule: RuleTimestamp},
 	{file: "cat3100.cat", off: []Rule{RuleTimestamp}, good: true},
+	{file: "e_negserial.exe", kind: Malformed, rule: RuleDER},
+	{file: "f12_type_sbsign_old.exe", kind: Malformed, rule: RuleDataType},
+	{file: "f12_type_sbsign_old.exe", off: []Rule{RuleDataType}, good: true},
 	{file: "m01_attribute_cert_2000.exe", kind: Malformed, rule: RuleCertificate},
 	{file: "d05_payload_as_countersignature.exe", kind: Malformed, rule: RuleUnsigned},
 	{file: "y22_payload_countersignature.cab", kind: Malformed, rule: RuleUnsigned},

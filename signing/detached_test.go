@@ -317,3 +317,44 @@ func TestIMAKeyID(t *testing.T) {
 	_, err := IMA{}.Sign(t.Context(), content(t, 10), filepath.Join(t.TempDir(), "sig"), w.key, nil)
 	wantError(t, err, Unsupported, RuleUsage)
 }
+
+// TestP7SOfOpenSSL reads what openssl cms writes: DER, and PEM and BER with what
+// to do about them.
+func TestP7SOfOpenSSL(t *testing.T) {
+	t.Parallel()
+	openssl := lookTool(t, "openssl", "openssl")
+	w := sharedWorld()
+	dir := t.TempDir()
+	file := writeFile(t, "file", []byte("content\n"), 0o644)
+	signer, secret := pemFile(t, w.key.Leaf()), keyFile(t, w.key.Signer)
+	trust := w.trust()
+	trust.Policy.Off = []Rule{RuleTimestamp}
+	make := func(name string, args ...string) string {
+		to := filepath.Join(dir, name)
+		if out, err := run(t, openssl, append(args, "-out", to)...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return to
+	}
+	sign := []string{"cms", "-sign", "-binary", "-md", "sha256", "-in", file, "-signer", signer, "-inkey", secret}
+	der := make("der.p7s", append(sign, "-outform", "DER")...)
+	ber := make("ber.p7s", append(sign, "-stream", "-outform", "DER")...)
+	armored := make("pem.p7s", append(sign, "-outform", "PEM")...)
+	embedded := make("2.p7s", "cms", "-cmsout", "-inform", "DER", "-outform", "DER", "-in", ber)
+	_, err := P7S{}.Verify(t.Context(), file, embedded, trust)
+	wantError(t, err, Malformed, RuleContent)
+	for _, good := range []string{der,
+		make("1.p7s", "cms", "-cmsout", "-inform", "PEM", "-outform", "DER", "-in", armored),
+	} {
+		if _, err := (P7S{}).Verify(t.Context(), file, good, trust); err != nil {
+			t.Errorf("%s: %v", filepath.Base(good), err)
+		}
+	}
+	for signature, word := range map[string]string{ber: "-stream", armored: "-cmsout"} {
+		_, err := P7S{}.Verify(t.Context(), file, signature, trust)
+		wantError(t, err, Malformed, RuleDER)
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+}

@@ -256,6 +256,9 @@ func (a Authenticode) SignExtracted(ctx context.Context, extracted []byte, k *ke
 		return nil, fail(Malformed, RuleContent, 0, "content type %v is not SpcIndirectDataContent: this was not extracted from a PE file", contentType)
 	}
 	d, err := parseIndirectData(content)
+	if err == nil && d.misnamed {
+		err = errors.New("the data type is not SpcPeImageData")
+	}
 	if err != nil {
 		return nil, fail(Malformed, RuleContent, 0, "%w", err)
 	}

@@ -40,6 +40,7 @@ const (
 	RuleChecksum    Rule = "checksum"            // the PE checksum is right
 	RuleDER         Rule = "der"                 // the signature is DER, its attributes in order
 	RuleContent     Rule = "content"             // the signed content is of the scheme's type and length
+	RuleDataType    Rule = "data-type"           // a PE file's content is called SpcPeImageData
 	RuleDigest      Rule = "digest"              // the file's digest is the signed one
 	RulePageHash    Rule = "page-hashes"         // where there are page hashes, they are those of the file
 	RuleMetadata    Rule = "msi-metadata"        // an MSI package's signature covers names and lengths

@@ -61,8 +61,11 @@ func (p P7S) Verify(ctx context.Context, file, signature string, trust Trust) (*
 		if err != nil {
 			return nil, fromCMS(err, 0)
 		}
-		if !sd.ContentType.Equal(cms.OIDData) || sd.Content != nil {
-			return nil, fail(Malformed, RuleContent, 0, "the CMS is not detached plain data")
+		if !sd.ContentType.Equal(cms.OIDData) {
+			return nil, fail(Malformed, RuleContent, 0, "the CMS is over content of type %v, not plain data", sd.ContentType)
+		}
+		if sd.Content != nil {
+			return nil, fail(Malformed, RuleContent, 0, "the CMS holds a copy of what is signed, and a detached one is read: sign without -nodetach, and without -stream, with which openssl cms embeds it")
 		}
 		var digest []byte
 		sig, err := checkSigner(sd, func(h crypto.Hash) ([]byte, error) {

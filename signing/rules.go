@@ -23,6 +23,7 @@ func Rules() []RuleInfo {
 		{RuleChecksum, "the PE checksum is right", "it covers the bytes of the table that no signature can; Windows demands it of drivers only", true},
 		{RuleDER, "the signature is DER, its signed attributes in order", "signatures that Windows refuses; relic makes them", true},
 		{RuleContent, "the signed content is of the scheme's type and length", "", false},
+		{RuleDataType, "the signed content of a PE file is called SpcPeImageData", "signatures that Windows refuses; sbsign before 0.9.5 made them with the name of a statement type", true},
 		{RuleDigest, "the file's digest is the signed one", "", false},
 		{RulePageHash, "where there are page hashes, they are those of the file", "pages that Windows would refuse to load", true},
 		{RuleMetadata, "an MSI package's signature covers the names and lengths of its streams (MsiDigitalSignatureEx)", "packages whose streams were renamed: tables and files would change places", true},

@@ -83,6 +83,7 @@ type peData struct {
 	digest   []byte
 	pageHash crypto.Hash // 0 without page hashes
 	pages    []byte      // table of page hashes
+	misnamed bool        // the type is not SpcPeImageData, but what old versions of sbsign wrote
 }
 
 // parseIndirectData reads the SpcIndirectDataContent of a PE file.
@@ -91,13 +92,14 @@ func parseIndirectData(der []byte) (*peData, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !kind.Equal(oidSpcPEImageData) {
+	misnamed := kind.Equal(oidSpcIndividual)
+	if !kind.Equal(oidSpcPEImageData) && !misnamed {
 		return nil, fmt.Errorf("data type %v is not SpcPeImageData: this is the signature of another kind of file", kind)
 	}
 	if len(digest) != h.Size() {
 		return nil, fmt.Errorf("digest of %d bytes for %v", len(digest), h)
 	}
-	d := &peData{hash: h, digest: digest}
+	d := &peData{hash: h, digest: digest, misnamed: misnamed}
 	s := cryptobyteString(value)
 	var image, flags, link cryptobyte.String
 	if !s.ReadASN1(&image, casn1.SEQUENCE) || !s.Empty() {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -84,6 +85,12 @@ type SignerInfo struct {
 
 // Parse reads one ContentInfo that holds SignedData and fills der entirely.
 func Parse(der []byte) (*SignedData, error) {
+	switch {
+	case bytes.HasPrefix(der, []byte("-----BEGIN ")):
+		return nil, &FormatError{"ContentInfo", "this is PEM, and DER is read: convert it with openssl cms -cmsout -inform PEM -outform DER"}
+	case bytes.HasPrefix(der, []byte{byte(casn1.SEQUENCE), 0x80}):
+		return nil, &FormatError{"ContentInfo", "this is BER, with indefinite lengths, as openssl cms -stream writes it, and DER is read: sign without -stream"}
+	}
 	input := cryptobyte.String(der)
 	var info, wrapped, body cryptobyte.String
 	if !input.ReadASN1(&info, casn1.SEQUENCE) {
@@ -230,7 +237,10 @@ func (sd *SignedData) readCertificates(s *cryptobyte.String) error {
 		}
 		c, err := ParseCertificate(der)
 		if err != nil {
-			return &FormatError{"certificates", err.Error()}
+			if strings.Contains(err.Error(), "negative serial number") {
+				err = fmt.Errorf("%w, which RFC 5280, 4.1.2.2 forbids and Go does not read: the signature cannot be verified until its certificate is issued anew", err)
+			}
+			return &FormatError{"certificates", fmt.Sprintf("certificate %d: %v", n+1, err)}
 		}
 		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
 			return &FormatError{"certificates", fmt.Sprintf("an RSA key of %d bits, at most %d are read", k.N.BitLen(), maxRSABits)}
