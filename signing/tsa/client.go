@@ -1,15 +1,12 @@
 package tsa
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -45,6 +42,9 @@ const (
 // 503. Asking again is for what may pass: no connection, a time limit, status
 // 408, 429 and 5xx, and an answer that says timeNotAvailable or systemFailure.
 // After any other failure the next server is asked at once.
+//
+// A redirection is followed up to three times, with the same POST, to the same
+// host or to https.
 type Client struct {
 	URLs     []string       // http or https; user information is sent as basic authentication
 	HTTP     *http.Client   // nil: http.DefaultClient, which takes proxies from the environment
@@ -61,6 +61,9 @@ type Client struct {
 
 	once  sync.Once
 	slots chan struct{}
+
+	clientOnce sync.Once
+	client     *http.Client
 
 	mu     sync.Mutex
 	failed []string // URLs that failed, the latest last
@@ -90,7 +93,11 @@ func (e *Error) Error() string {
 			fmt.Fprintf(&b, " (%d attempts)", s.Attempts)
 		}
 	}
-	b.WriteString(": try again later, or name further servers")
+	if slices.ContainsFunc(e.Servers, func(s ServerError) bool { return passes(s.Err) }) {
+		b.WriteString(": try again later, or name further servers")
+	} else {
+		b.WriteString(": asking again will not help; name other servers")
+	}
 	return b.String()
 }
 
@@ -108,17 +115,26 @@ type HTTPError struct {
 	Status      int
 	ContentType string
 	RetryAfter  time.Duration // 0 if the server named none
+	Text        string        // the beginning of the body, without control characters
 }
 
 func (e *HTTPError) Error() string {
 	if e.Status == http.StatusOK {
-		return fmt.Sprintf("the answer has content type %q, not %s", printable(e.ContentType), replyType)
+		return fmt.Sprintf("the answer has content type %q, not %s%s", printable(e.ContentType), replyType, said(e.Text))
 	}
 	s := fmt.Sprintf("HTTP status %d %s", e.Status, http.StatusText(e.Status))
 	if e.RetryAfter > 0 {
 		s += fmt.Sprintf(", to be asked again after %s", e.RetryAfter.Round(time.Second))
 	}
-	return strings.TrimSpace(s)
+	return strings.TrimSpace(s) + said(e.Text)
+}
+
+// said quotes what a server wrote.
+func said(text string) string {
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf("; the server says %q", text)
 }
 
 // CheckURL says whether a URL can be a timestamp server's. Its error does not
@@ -245,23 +261,10 @@ func retry(err error, n int) (time.Duration, bool) {
 	wait := min(firstWait<<min(n-1, 10), maxWait)
 	wait = wait/2 + rand.N(wait/2+1)
 	var he *HTTPError
-	var re *RejectedError
-	var te *TokenError
-	switch {
-	case errors.As(err, &he):
-		switch {
-		case he.RetryAfter > maxRetryAfter:
-			return 0, false
-		case he.RetryAfter > 0:
-			return he.RetryAfter, true
-		}
-		return wait, he.Status == http.StatusRequestTimeout || he.Status == http.StatusTooManyRequests || he.Status >= 500
-	case errors.As(err, &re):
-		return wait, re.temporary()
-	case errors.As(err, &te):
-		return 0, false
+	if errors.As(err, &he) && he.RetryAfter > 0 {
+		return he.RetryAfter, he.RetryAfter <= maxRetryAfter
 	}
-	return wait, true // of the network
+	return wait, passes(err)
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) error {
@@ -308,51 +311,12 @@ func (c *Client) ask(ctx context.Context, raw string, h crypto.Hash, digest []by
 		}
 		return nil, err
 	}
-	return req.check(answer, c.now(), c.Roots)
-}
-
-func (c *Client) post(ctx context.Context, raw string, der []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, raw, bytes.NewReader(der))
-	if err != nil {
-		return nil, withoutURL(err)
+	token, err := req.check(answer, c.now(), c.Roots)
+	var re *RejectedError
+	if u, perr := parseURL(raw); perr == nil && errors.As(err, &re) {
+		re.Text = withoutSecrets(re.Text, u)
 	}
-	r.Header.Set("Content-Type", queryType)
-	r.Header.Set("Accept", replyType)
-	r.Header.Set("User-Agent", "hallmark")
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	defer resp.Body.Close()
-	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.StatusCode != http.StatusOK || err != nil || kind != replyType {
-		he := &HTTPError{Status: resp.StatusCode, ContentType: resp.Header.Get("Content-Type")}
-		if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
-			he.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.now())
-		}
-		return nil, he
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", withoutURL(err))
-	}
-	if len(body) > maxResponse {
-		return nil, &TokenError{"answer", fmt.Errorf("it is larger than %d kB", maxResponse>>10)}
-	}
-	return body, nil
-}
-
-// withoutURL takes off the URL that net/http wraps errors in.
-func withoutURL(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
+	return token, err
 }
 
 // retryAfter reads the header, which is a number of seconds or a date

@@ -199,8 +199,8 @@ func TestBadServers(t *testing.T) {
 		{"future", token(t, ids.tsa, func(i *cms.TSTInfo) { i.Time = i.Time.Add(MaxSkew + 2*time.Second) }), "set the clock", 1},
 		{"not a TSA", token(t, ids.code, func(*cms.TSTInfo) {}), "may not sign timestamps", 1},
 		{"another root", token(t, ids.other, func(*cms.TSTInfo) {}), "chain", 1},
-		{"rejection", reply(func(*request) []byte { return rejection(failBadAlg, "no\n\x1b[31mthanks") }), "badAlg): no [31mthanks", 1},
-		{"out of order", reply(func(*request) []byte { return rejection(failSystemFailure, "later") }), "systemFailure): later", 3},
+		{"rejection", reply(func(*request) []byte { return rejection(failBadAlg, "no\n\x1b[31mthanks") }), "badAlg): \"no [31mthanks\"", 1},
+		{"out of order", reply(func(*request) []byte { return rejection(failSystemFailure, "later") }), "systemFailure): \"later\"", 3},
 		{"huge", reply(func(*request) []byte { return make([]byte, maxResponse+1) }), "larger than 256 kB", 1},
 		{"slow", func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // or the client's departure is not seen
@@ -213,7 +213,7 @@ func TestBadServers(t *testing.T) {
 		{"401", status(401), "401 Unauthorized", 1},
 		{"500", status(500), "500 Internal Server Error", 3},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPost {
+			if r.URL.Path != "/login" {
 				http.Redirect(w, r, "/login", http.StatusFound)
 				return
 			}

@@ -121,7 +121,7 @@ func (e *RejectedError) Error() string {
 	}
 	s += ")"
 	if e.Text != "" {
-		s += ": " + e.Text
+		s += fmt.Sprintf(": %q", e.Text)
 	}
 	return s
 }
