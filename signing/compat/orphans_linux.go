@@ -40,13 +40,19 @@ func killOrphans(mark string, started time.Time, adopts bool) {
 	since := startTime(started)
 	for range 100 {
 		var found []int
+		again := false
 		for _, pid := range childrenOf(os.Getpid()) {
+			// Between fork and exec a child of this process, another judge's, is
+			// this program still, in a session of its own, and within exec it is
+			// the other one without an environment. So first the program is
+			// looked at, then where its environment is, then the marks in that.
+			exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 			s, ok := readStat(pid)
 			if !ok || s.state == 'Z' || s.session == session {
 				continue
 			}
-			// Between fork and exec a child of this process, another judge's, is this program still, in a session of its own.
-			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == self {
+			if exe == self || s.environment == 0 {
+				again = true
 				continue
 			}
 			marks := marksOf(pid)
@@ -58,7 +64,7 @@ func killOrphans(mark string, started time.Time, adopts bool) {
 		if !adopts {
 			found = append(found, marked(mark)...)
 		}
-		if len(found) == 0 {
+		if len(found) == 0 && !again {
 			return
 		}
 		for _, pid := range found {
@@ -128,7 +134,8 @@ func childrenOf(pid int) []int {
 type processStat struct {
 	state                  byte
 	parent, group, session int
-	started                int64 // clock ticks since the machine started
+	started                int64  // clock ticks since the machine started
+	environment            uint64 // address of the environment; 0 until exec has put it there
 }
 
 func readStat(pid int) (s processStat, ok bool) {
@@ -138,13 +145,14 @@ func readStat(pid int) (s processStat, ok bool) {
 	}
 	// The second field is the program's name in parentheses, which may hold anything.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 20 {
+	if len(fields) < 48 {
 		return s, false
 	}
 	s.state = fields[0][0]
 	s.parent, _ = strconv.Atoi(fields[1])
 	s.group, _ = strconv.Atoi(fields[2])
 	s.session, _ = strconv.Atoi(fields[3])
+	s.environment, _ = strconv.ParseUint(fields[47], 10, 64)
 	s.started, err = strconv.ParseInt(fields[19], 10, 64)
 	return s, err == nil
 }
