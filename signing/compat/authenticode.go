@@ -76,7 +76,8 @@ func osslsigncode(name string, places ...string) Judge {
 					offline = slices.Delete(offline, i, i+1)
 					continue
 				}
-				return p.readSigncode(a)
+				look, unread := lookAtPE(file)
+				return look.knownLimit(p.readSigncode(a), unread)
 			}
 		},
 		Command: func(file string, trust Trust) string {
@@ -171,7 +172,7 @@ func (p program) readSigncode(a answer) error {
 	case end == "Failed" && a.exit == 1 && len(blocks) == 0 && noSignature.MatchString(complaint):
 		return p.refuse(a, "the certificate table holds no signature that it can read")
 	case end == "Failed" && len(blocks) == 0 && unreadable != "":
-		return p.refuse(a, "not a PE file that it can read: "+unreadable)
+		return p.unread(a, "not a PE file that it can read: "+unreadable)
 	case len(blocks) == 0 || end == "" || a.exit != 0 && a.exit != 1:
 		return p.unclear(a, fmt.Sprintf("exit code %d, %d signatures reported", a.exit, len(blocks)))
 	case count != fmt.Sprint(len(blocks)):
@@ -227,10 +228,11 @@ func sbverify() Judge {
 			}
 			err = p.readSbverify(a)
 			var refusal *RefusalError
-			if look, unread := lookAtPE(file); unread == nil && look.hash != "sha256" && errors.As(err, &refusal) {
+			look, unread := lookAtPE(file)
+			if unread == nil && look.hash != "sha256" && errors.As(err, &refusal) {
 				return &LimitError{Judge: p.name, Limit: "it reads SHA-256 digests only"}
 			}
-			return err
+			return look.knownLimit(err, unread)
 		},
 		Command: func(file string, trust Trust) string {
 			return line(append([]string{p.name}, args(file, trust)...)...)
@@ -253,7 +255,7 @@ func (p program) readSbverify(a answer) error {
 	case a.exit == 1 && said == "" && strings.Contains(a.stderr, "Can't open image"):
 		// Run has made sure that the file can be read: it is the contents.
 		reason, _, _ := strings.Cut(a.stderr, "\n")
-		return p.refuse(a, "not a PE file that it can read: "+reason)
+		return p.unread(a, "not a PE file that it can read: "+reason)
 	}
 	return p.unclear(a, fmt.Sprintf("exit code %d", a.exit))
 }

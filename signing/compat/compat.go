@@ -294,6 +294,8 @@ type RefusalError struct {
 	Judge  string
 	Reason string // in one line
 	Output string // the program's own words, shortened
+
+	unread bool // it says that it cannot read the file, and has judged nothing
 }
 
 func (e *RefusalError) Error() string { return e.Judge + " refuses: " + e.Reason }

@@ -55,10 +55,14 @@ func dpkgDeb() Judge {
 func (p program) readDpkgDeb(a answer) error {
 	ours := regexp.MustCompile(`No space left|Permission denied|Cannot mkdir|Cannot open|failed to create|failed to make|cannot create|unable to create`)
 	theirs := regexp.MustCompile(`(?m)^dpkg-deb.*(?:not a Debian|decompressing archive|unexpected end of|premature|corrupt|malformed|bad magic|invalid|no control|unknown member).*$`)
+	// Of a compression or a version of the format that is younger than it.
+	newer := regexp.MustCompile(`archive .*(?:uses unknown compression for member .*|has format version .* get a newer dpkg-deb)`)
 	complaint := theirs.FindString(a.stderr)
 	switch {
 	case a.exit == 0 && complaint == "" && !strings.Contains(a.stderr, "error:"):
 		return nil
+	case a.exit == 2 && newer.MatchString(a.stderr):
+		return &LimitError{Judge: p.name, Limit: newer.FindString(a.stderr)}
 	case a.exit == 2 && complaint != "" && !ours.MatchString(a.stderr):
 		return p.refuse(a, complaint)
 	}
@@ -240,7 +244,11 @@ func (p program) readRPMKeys(a answer, signed bool) error {
 			bad = what + ": " + said
 		}
 	}
+	// Of a signature or a digest that is younger than it.
+	newer := regexp.MustCompile(`(?i)unsupported (?:public key|hash|signature|pgp|rsa|dsa|eddsa|version|algorithm).*|unknown (?:public key|hash) algorithm.*`)
 	switch {
+	case a.exit == 1 && newer.MatchString(bad+"\n"+a.stderr):
+		return &LimitError{Judge: p.name, Limit: newer.FindString(bad + "\n" + a.stderr)}
 	case a.exit == 1 && bad != "":
 		return p.refuse(a, bad)
 	case a.exit == 1 && len(good) == 0 && regexp.MustCompile(`(?m)^error: .*(?:BAD|not an rpm|bad magic|read failed|hdr |tag)`).MatchString(a.stderr):

@@ -21,6 +21,7 @@ type peSignature struct {
 	digest string // that was signed, in lower-case hexadecimal
 	rsa    bool   // the signer's key is an RSA key
 	stamp  bool   // it has an RFC 3161 timestamp
+	behind bool   // the certificate table lies behind SizeOfImage, which some take for the file's size
 
 	until time.Time // when the first of its certificates expires; zero if it has none
 }
@@ -29,6 +30,22 @@ type peSignature struct {
 // a certificate has expired, and a timestamp says that it was good once.
 func (s peSignature) late() bool {
 	return s.stamp && !s.until.IsZero() && time.Now().After(s.until)
+}
+
+// knownLimit makes a *LimitError of the refusal of a judge that says that it
+// cannot read the file, where the reader of this package finds a signature in it
+// (unread is the error of that): then it is a PE file, and the judge is what
+// falls short. A broken file stays refused.
+func (s peSignature) knownLimit(err, unread error) error {
+	var refusal *RefusalError
+	if unread != nil || !errors.As(err, &refusal) || !refusal.unread {
+		return err
+	}
+	limit := refusal.Reason
+	if s.behind {
+		limit += " (its certificate table lies behind SizeOfImage, as in files of MinGW that keep their symbols)"
+	}
+	return &LimitError{Judge: refusal.Judge, Limit: limit}
 }
 
 // errUnsigned says that a PE file has no certificate table.
@@ -42,6 +59,7 @@ const maxTable = 4 << 20
 //
 //	file offset 0x3c   4 bytes: offset of "PE\0\0"
 //	+24                optional header; its first 2 bytes are 0x10b (PE32) or 0x20b (PE32+)
+//	+24+56             4 bytes: SizeOfImage, the size in memory
 //	+24+128 or +144    4 bytes offset and 4 bytes length of the certificate table
 //
 // and there stands a WIN_CERTIFICATE: 4 bytes length, 2 bytes revision, 2 bytes
@@ -88,7 +106,15 @@ func readPESignature(r io.ReaderAt) (peSignature, error) {
 	if b, err = at(table+8, int(length)-8); err != nil {
 		return peSignature{}, err
 	}
-	return readAuthenticode(b)
+	s, err := readAuthenticode(b)
+	if err != nil {
+		return peSignature{}, err
+	}
+	if b, err = at(header+24+56, 4); err != nil {
+		return peSignature{}, err
+	}
+	s.behind = table > int64(binary.LittleEndian.Uint32(b))
+	return s, nil
 }
 
 // readAuthenticode reads a PKCS#7 message whose content is a digest: an

@@ -163,6 +163,12 @@ func (p program) refuse(a answer, reason string) error {
 	return &RefusalError{Judge: p.name, Reason: short(reason), Output: a.quote()}
 }
 
+// unread is a refusal of a program that says that it cannot read the file. Of a
+// file that is broken, that is a verdict; see knownLimit.
+func (p program) unread(a answer, reason string) error {
+	return &RefusalError{Judge: p.name, Reason: short(reason), Output: a.quote(), unread: true}
+}
+
 func (p program) unclear(a answer, reason string) error {
 	return &UnclearError{Tool: p.name, Reason: short(reason), Output: a.quote()}
 }

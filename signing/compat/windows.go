@@ -45,7 +45,8 @@ func relic() Judge {
 			if err != nil {
 				return err
 			}
-			return p.readRelic(a, argument(file))
+			look, unread := lookAtPE(file)
+			return look.knownLimit(p.readRelic(a, argument(file)), unread)
 		},
 		Command: func(file string, trust Trust) string {
 			return line(append([]string{p.name}, args(file, trust)...)...)
@@ -71,6 +72,8 @@ func (p program) readRelic(a answer, file string) error {
 		switch {
 		case refused && a.exit == 1 && strings.HasPrefix(reason, "PE section ") && strings.Contains(reason, " but expected "):
 			return &LimitError{Judge: p.name, Limit: "it cannot read files with gaps between sections: " + reason}
+		case refused && a.exit == 1 && relicCannot().MatchString(reason):
+			return p.unread(a, reason)
 		case refused && a.exit == 1:
 			return p.refuse(a, reason)
 		case strings.HasPrefix(rest, ": OK - "):
@@ -84,6 +87,13 @@ func (p program) readRelic(a answer, file string) error {
 		return nil
 	}
 	return p.unclear(a, fmt.Sprintf("exit code %d with %d good signatures", a.exit, good))
+}
+
+// relicCannot matches what relic says of the structure of a file: pedigest.go and
+// peverify.go of its lib/authenticode.
+func relicCannot() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:PE section .*|PE header did not leave room for signature|unrecognized optional header magic|not a PE file|PE file is too big|` +
+		`unknown page hash format|unsupported page hash type)$`)
 }
 
 // saferwall judges Authenticode signatures by the program of the module
@@ -122,8 +132,8 @@ func saferwall() Judge {
 			if err != nil {
 				return err
 			}
-			look, _ := lookAtPE(file)
-			return p.readSaferwall(a, look.late())
+			look, unread := lookAtPE(file)
+			return look.knownLimit(p.readSaferwall(a, look.late()), unread)
 		},
 		Command: func(file string, trust Trust) string {
 			return line(append(append(append([]string{"env"}, env(trust)...), p.name), args(file)...)...)
@@ -155,6 +165,8 @@ func (p program) readSaferwall(a answer, late bool) error {
 	switch {
 	case a.exit != 0:
 		return p.unclear(a, fmt.Sprintf("exit code %d", a.exit))
+	case complaint != nil && strings.HasPrefix(complaint[1], "Error while parsing file: "):
+		return p.unread(a, complaint[1])
 	case complaint != nil:
 		return p.refuse(a, complaint[1])
 	case signatures == 0 && !strings.Contains(a.stdout, "\nSECURITY\n") && strings.Contains(a.stdout, "msg=parsing filename "):
@@ -223,7 +235,7 @@ func chktrust() Judge {
 			if err != nil {
 				return err
 			}
-			return program{name: "chktrust"}.readChktrust(a, look.late())
+			return look.knownLimit(program{name: "chktrust"}.readChktrust(a, look.late()), unread)
 		},
 		Command: func(file string, trust Trust) string {
 			return line("mkdir", "-p", "trust/"+store) + " && " +
@@ -237,7 +249,7 @@ func chktrust() Judge {
 // timestamp, and one line of two beginnings.
 func (p program) readChktrust(a answer, late bool) error {
 	refusals := []string{
-		"doesn't contain a digital signature", "digital signature is invalid", "countersignature (timestamp) is invalid",
+		"digital signature is invalid", "countersignature (timestamp) is invalid",
 		"timestamp is outside certificate validity", "signature can't be traced back to a trusted root",
 		"couldn't find the certificate that signed the file", "certificate is expired and no timestamp is present",
 	}
@@ -252,6 +264,9 @@ func (p program) readChktrust(a answer, late bool) error {
 		return &LimitError{Judge: p.name, Limit: "it does not know the digest algorithm"}
 	case late && (strings.HasSuffix(bad[1], " certificate is expired and no timestamp is present") || strings.HasSuffix(bad[1], " signature can't be traced back to a trusted root")):
 		return &LimitError{Judge: p.name, Limit: "it does not know RFC 3161 timestamps, and the signer's certificate has expired"}
+	}
+	if r := "doesn't contain a digital signature"; strings.HasSuffix(bad[1], " "+r) {
+		return p.unread(a, r)
 	}
 	for _, r := range refusals {
 		if strings.HasSuffix(bad[1], " "+r) {
@@ -304,7 +319,7 @@ func digestJudge(p program, hash, complaint *regexp.Regexp, args func(dir, file 
 			if err != nil {
 				return err
 			}
-			return p.readDigest(a, hash, complaint, look.digest)
+			return look.knownLimit(p.readDigest(a, hash, complaint, look.digest), nil)
 		},
 		Command: func(file string, _ Trust) string {
 			want := "none"
@@ -330,7 +345,7 @@ func (p program) readDigest(a answer, hash, complaint *regexp.Regexp, signed str
 	case len(m) == 1 && a.exit == 0:
 		return p.refuse(a, "the file's digest is not the signed one")
 	case len(m) == 0 && bad != nil:
-		return p.refuse(a, "not a PE file that it can read: "+bad[1])
+		return p.unread(a, "not a PE file that it can read: "+bad[1])
 	}
 	return p.unclear(a, fmt.Sprintf("exit code %d with %d digests", a.exit, len(m)))
 }

@@ -138,6 +138,8 @@ func readWintrust(code string, look peSignature) error {
 		return nil
 	case code == "0x80096004" && look.digest != "" && !look.rsa:
 		return &LimitError{Judge: "wintrust", Limit: "it reads RSA keys only"}
+	case refused && look.digest != "" && (code == "0x80092003" || code == "0x800b0003"):
+		return &LimitError{Judge: "wintrust", Limit: reason} // there is a signature in it
 	case refused:
 		return &RefusalError{Judge: "wintrust", Reason: reason, Output: code}
 	}
