@@ -354,8 +354,15 @@ func FuzzIndirectData(f *testing.F) {
 func FuzzCRLs(f *testing.F) {
 	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
 	f.Add([]byte{0x30, 0})
+	f.Add([]byte{0x30, 3, 0x82, 1, 0xff}) // the scope of a list
+	for _, name := range []string{"crl_delta.pem", "crl_cas.pem"} {
+		f.Add(readFile(f, filepath.Join(casesDir, name)))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		bounded(t, func() {
+			if scope, err := parseScope(b); err == nil {
+				scope.covers(sharedWorld().key.Leaf())
+			}
 			if lists, err := ParseCRLs(b); err == nil && len(lists) == 0 {
 				t.Error("no lists, and no error")
 			}

@@ -143,3 +143,59 @@ func FuzzEdit(f *testing.F) {
 		})
 	})
 }
+
+// FuzzClockCertificate reads attribute certificates, seeded with a real one. Its
+// owner is the certificate that it was made for, or nobody.
+func FuzzClockCertificate(f *testing.F) {
+	var signer *x509.Certificate
+	for _, der := range realMessages(f) {
+		sd, err := Parse(der)
+		if err != nil {
+			f.Fatal(err)
+		}
+		token, err := ParseToken(sd.Signers[0].UnsignedAttribute(OIDSpcTimestampToken))
+		if err != nil {
+			continue // without one, or a countersignature
+		}
+		inner, err := Parse(sd.Signers[0].UnsignedAttribute(OIDSpcTimestampToken))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, der := range inner.attributed {
+			f.Add(der)
+			signer = token.Signer
+		}
+	}
+	_, other := selfSigned(f, oidCodeSigning)
+	if signer == nil {
+		f.Fatal("no attribute certificate")
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		bounded(t, func() {
+			if isClockCertificate(der, other) {
+				t.Error("it is for a certificate that it does not name")
+			}
+			if isClockCertificate(der, signer) && len(der) > maxAttributeCert {
+				t.Error("too large")
+			}
+		})
+	})
+}
+
+// FuzzTSTInfo reads what a timestamp authority signs.
+func FuzzTSTInfo(f *testing.F) {
+	for _, der := range realMessages(f) {
+		sd, err := Parse(der)
+		if err != nil {
+			f.Fatal(err)
+		}
+		inner, err := Parse(sd.Signers[0].UnsignedAttribute(OIDSpcTimestampToken))
+		if err != nil {
+			continue
+		}
+		f.Add(inner.Content[2:])
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		bounded(t, func() { parseTSTInfo(der) })
+	})
+}
