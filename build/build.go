@@ -28,7 +28,8 @@
 //
 // # Windows resources
 //
-// The icon, the manifest and the version information become the .rsrc section of the finished program. See resource.go.
+// The icon, the manifest and the version information become the .rsrc section of the finished program. A program that has
+// one already, from a .syso file, is refused together with windows: in the configuration. See resource.go.
 package build
 
 import (

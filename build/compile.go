@@ -124,6 +124,8 @@ func (b *Builder) Compile(ctx context.Context, t Target, dst string) (bin Binary
 		}
 		if added {
 			built = with
+		} else if t.Windows != (Windows{}) {
+			return Binary{}, fmt.Errorf("%s: %w", t, b.ownResources(ctx, t, c))
 		}
 	}
 	if bin, err = b.readBinary(ctx, built, t); err != nil {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"debug/pe"
 	"encoding/binary"
 	"encoding/xml"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -306,6 +308,56 @@ func (r *resources) at(rva uint32) []byte {
 		binary.LittleEndian.PutUint32(word, binary.LittleEndian.Uint32(word)+rva)
 	}
 	return data
+}
+
+// ownResources is the error of a target whose `windows:` cannot be obeyed, because its program brings resources. It names
+// the .syso files, in which they usually are, as far as go list knows them.
+func (b *Builder) ownResources(ctx context.Context, t Target, c *compiler) error {
+	fault := errors.New("the program brings Windows resources of its own, in a .syso file of a package or from the C compiler, and they win: " +
+		"remove them, or windows: from hallmark.yaml")
+	env, links, err := b.environment(ctx, t, c)
+	if err != nil {
+		return &ConfigError{Key: "windows", Err: fault}
+	}
+	if links != "" {
+		defer os.RemoveAll(links)
+	}
+	args := []string{"list", "-deps", "-f", `{{$d := .Dir}}{{range .SysoFiles}}{{$d}}{{"\t"}}{{.}}{{"\n"}}{{end}}`}
+	if len(t.Tags) > 0 {
+		args = append(args, "-tags="+strings.Join(t.Tags, ","))
+	}
+	cmd := command(ctx, "go", append(args, b.pattern(t.Package))...)
+	cmd.Dir, cmd.Env = b.src.Dir, env
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := runCommand(ctx, cmd); err != nil {
+		return &ConfigError{Key: "windows", Err: fault}
+	}
+	var files []string
+	for line := range strings.Lines(out.String()) {
+		dir, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if file := filepath.Join(dir, name); ok && hasResources(file) {
+			if rel, err := filepath.Rel(b.src.Dir, file); err == nil && filepath.IsLocal(rel) {
+				file = rel
+			}
+			files = append(files, file)
+		}
+	}
+	if len(files) > 0 {
+		fault = fmt.Errorf("the program brings Windows resources of its own, in %s, and they win: remove that file, or windows: from hallmark.yaml", strings.Join(files, ", "))
+	}
+	return &ConfigError{Key: "windows", Err: fault}
+}
+
+// hasResources reports whether a COFF object holds Windows resources. What is not one, such as those of package
+// runtime/race, does not.
+func hasResources(file string) bool {
+	f, err := pe.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return slices.ContainsFunc(f.Sections, func(s *pe.Section) bool { return s.Name == ".rsrc" || strings.HasPrefix(s.Name, ".rsrc$") })
 }
 
 // addTo writes the program src with the resources to the new file dst. A program that has resources of its own, from a .syso

@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"debug/pe"
+	"errors"
 	"image"
 	"image/color"
 	"image/png"
@@ -220,7 +221,8 @@ func TestResourcesAsGo(t *testing.T) {
 	}
 }
 
-// TestOwnResources checks that a program's own .syso stays alone, and that the user's folder is not touched.
+// TestOwnResources checks that a program's own .syso stays alone, that windows: beside it is an error, and that the user's
+// folder is not touched.
 func TestOwnResources(t *testing.T) {
 	t.Parallel()
 	dir := copyModule(t, "hello")
@@ -237,6 +239,16 @@ func TestOwnResources(t *testing.T) {
 	b := newBuilder(t, dir)
 	tg := target(t, "hello", "windows/amd64")
 	tg.Windows.Company = "Notes Ltd"
+	dst := filepath.Join(t.TempDir(), "hello.exe")
+	_, err := b.Compile(t.Context(), tg, dst)
+	if c, ok := errors.AsType[*ConfigError](err); !ok || c.Key != "windows" || !strings.Contains(err.Error(), "in rsrc_windows_amd64.syso, and they win") {
+		t.Errorf("windows: beside a .syso: %v", err)
+	}
+	if _, err := os.Stat(dst); err == nil {
+		t.Error("the program without what windows: says is there")
+	}
+	// A window alone asks for no more than what the program brings.
+	tg.Windows, tg.GUI = Windows{}, true
 	f, err := os.Open(compile(t, b, tg).Path)
 	if err != nil {
 		t.Fatal(err)
@@ -248,5 +260,14 @@ func TestOwnResources(t *testing.T) {
 	}
 	if readSource(t, dir) != before {
 		t.Error("the user's folder has changed")
+	}
+	// Of a package that it imports.
+	if err := os.Rename(filepath.Join(dir, "rsrc_windows_amd64.syso"), filepath.Join(dir, "lib", "rsrc_windows_amd64.syso")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "lib.go"), "package main\n\nimport _ \"example.com/hello/lib\"\n")
+	tg.Windows.Company = "Notes Ltd"
+	if _, err := b.Compile(t.Context(), tg, dst); err == nil || !strings.Contains(err.Error(), filepath.Join("lib", "rsrc_windows_amd64.syso")+", and they win") {
+		t.Errorf("windows: beside a .syso of a package: %v", err)
 	}
 }
