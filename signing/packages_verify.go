@@ -87,7 +87,7 @@ func verifyAPK(signature []byte, signed io.Reader, trust Trust) (*Signature, err
 		}
 	}
 	if _, ok := known[0].PublicKey.(*rsa.PublicKey); !ok {
-		return nil, fail(Untrusted, RuleSignature, 0, "an apk's signature is by an RSA key, which %q is not", known[0].Subject)
+		return nil, fail(UnknownSigner, RuleSignature, 0, "an apk's signature is by an RSA key, which %q is not", known[0].Subject)
 	}
 	return nil, fail(Tampered, RuleSignature, 0, "the apk's signature is not over its control segment by the key of %q: the package was changed, or another key signed it", known[0].Subject)
 }
@@ -146,7 +146,7 @@ func parsePGP(b []byte) (*pgpSignature, error) {
 	case 10:
 		s.hash = crypto.SHA512
 	case 1, 2, 3, 11:
-		return nil, fail(Untrusted, RuleWeak, 0, "the OpenPGP signature is over digest algorithm %d (RFC 9580 section 9.5), which is too weak", body[3])
+		return nil, fail(Malformed, RuleWeak, 0, "the OpenPGP signature is over digest algorithm %d (RFC 9580 section 9.5), which is too weak to be verified", body[3])
 	default:
 		return bad("unknown digest algorithm %d", body[3])
 	}
@@ -311,7 +311,7 @@ func pgpCertificateKey(c *x509.Certificate) (*packet.PublicKey, error) {
 	case *ecdsa.PublicKey:
 		return pgpPublic(pub, c.NotBefore)
 	}
-	return nil, fail(Untrusted, RuleSignature, 0, "OpenPGP has no form for the key of %q", c.Subject)
+	return nil, fail(UnknownSigner, RuleSignature, 0, "OpenPGP has no form for the key of %q", c.Subject)
 }
 
 // verify checks that the signature is by the key of a certificate over what is

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 	switch {
 	case unsigned.token != nil:
 		if token, err = cms.ParseToken(unsigned.token); err != nil {
-			return nil, fromCMS(err, 0)
+			return nil, fromTimestamp(err)
 		}
 		h := token.Hash.New()
 		h.Write(si.Signature)
@@ -37,7 +38,7 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 		return nil, fail(Untrusted, RuleLegacy, 0, "the timestamp is a PKCS #9 countersignature, a weak form from before RFC 3161: have the file signed again")
 	default:
 		if token, err = cms.ParseCountersignature(unsigned.countersignature, si.Signature, embedded); err != nil {
-			return nil, fromCMS(err, 0)
+			return nil, fromTimestamp(err)
 		}
 	}
 	if trust.enforces(RuleDER) && !token.InOrder {
@@ -55,6 +56,15 @@ func readTimestamp(si *cms.SignerInfo, embedded []*x509.Certificate, trust Trust
 		}
 	}
 	return token, nil
+}
+
+// fromTimestamp gives an error of reading a timestamp its kind. The signature
+// that it is over holds.
+func fromTimestamp(err error) error {
+	if errors.Is(err, cms.ErrNoCertificate) {
+		return fail(Untrusted, RuleTSA, 0, "the timestamp does not hold the certificate of its authority, so it cannot be verified: sign again with a timestamp server that sends it")
+	}
+	return fromCMS(err, 0)
 }
 
 // checkTimestamp holds a timestamp's signer against trust. It returns the issuers
