@@ -107,7 +107,7 @@ func TestUnsign(t *testing.T) {
 	for name, signed := range map[string]string{
 		"appended": mustSign(t, Appended{}, elf, w.key, w.tsa),
 		"section":  mustSign(t, Section{}, elf, w.key, w.tsa),
-		"both":     mustSign(t, Appended{}, mustSign(t, Section{}, elf, w.key, w.tsa), w.key, w.tsa),
+		"both":     appendedTo(t, mustSign(t, Section{}, elf, w.key, w.tsa), w),
 	} {
 		if err := Unsign(t.Context(), signed, signed); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/binary"
 	"io"
 	"os"
@@ -64,7 +65,9 @@ func TestSection(t *testing.T) {
 			}
 			_, err = Section{}.Verify(t.Context(), src, w.trust())
 			wantError(t, err, Unsigned, RulePresent)
-			_, err = Section{}.Verify(t.Context(), mustSign(t, Appended{}, good, w.key, w.tsa), w.trust())
+			_, err = Appended{}.Sign(t.Context(), good, filepath.Join(t.TempDir(), "both"), w.key, w.tsa)
+			wantError(t, err, Unsupported, RuleTrailing)
+			_, err = Section{}.Verify(t.Context(), appendedTo(t, good, w), w.trust())
 			wantError(t, err, Malformed, RuleTrailing)
 			if name != "go" {
 				return
@@ -95,4 +98,12 @@ func judgeSection(t *testing.T, w *world, signed, src string) {
 			t.Errorf("openssl on %s: %v\n%s", file, err, out)
 		}
 	}
+}
+
+// appendedTo returns a copy of a file with an appended signature, which hallmark
+// makes of no file with a section of signatures.
+func appendedTo(t *testing.T, file string, w *world) string {
+	t.Helper()
+	b := readFile(t, file)
+	return writeFile(t, filepath.Base(file), append(bytes.Clone(b), appendTrailer(bareCMS(t, w, crypto.SHA256, b))...), 0o755)
 }
