@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/hallmark-build/hallmark/signing/cms"
@@ -202,4 +203,87 @@ func counterSign(t testing.TB, w *world, der []byte) []byte {
 		t.Fatal(err)
 	}
 	return counterSignature(t, w, sd.Signers[0].Signature, crypto.SHA256)
+}
+
+// TestUnsignedAttributesInside adds a payload to the unsigned attributes of what
+// is itself an unsigned attribute: a nested signature, a countersignature; and a
+// second timestamp to a bundle.
+func TestUnsignedAttributesInside(t *testing.T) {
+	t.Parallel()
+	w := sharedWorld()
+	src := sample(t, "impbyord.exe")
+	payload := cms.Attribute{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Values: [][]byte{octets([]byte("payload"))}}
+	with := func(der []byte, a cms.Attribute) []byte {
+		out, err := cms.AddUnsigned(der, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	both := filepath.Join(t.TempDir(), "both.exe")
+	if _, err := (Authenticode{}).Append(t.Context(), mustSign(t, Authenticode{}, src, w.key, w.tsa), both, w.key, w.tsa, w.trust()); err != nil {
+		t.Fatal(err)
+	}
+	nested := func(change func([]byte) []byte) error {
+		_, err := verifyBytes(t, Authenticode{}, changePE(t, readFile(t, both), func(der []byte) []byte {
+			sd, err := cms.Parse(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			inner := sd.Signers[0].UnsignedAttribute(oidSpcNestedSignature)
+			if der, err = cms.RemoveUnsigned(der, oidSpcNestedSignature); err != nil {
+				t.Fatal(err)
+			}
+			return with(der, cms.Attribute{Type: oidSpcNestedSignature, Values: [][]byte{change(inner)}})
+		}), w.trust())
+		return err
+	}
+	if err := nested(func(der []byte) []byte { return der }); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, nested(func(der []byte) []byte { return with(der, payload) }), Malformed, RuleUnsigned)
+	wantError(t, nested(func(der []byte) []byte {
+		return with(der, cms.Attribute{Type: cms.OIDCountersignature, Values: payload.Values})
+	}), Malformed, RuleUnsigned)
+
+	legacy := w.trust()
+	legacy.Policy.Off = []Rule{RuleLegacy}
+	plain := readFile(t, mustSign(t, Authenticode{}, src, w.key, nil))
+	countersigned := func(change func(signer *element)) error {
+		_, err := verifyBytes(t, Authenticode{}, changePE(t, plain, func(der []byte) []byte {
+			signer := takeApart(t, counterSign(t, w, der))[0]
+			change(signer)
+			der = with(der, cms.Attribute{Type: cms.OIDCountersignature, Values: [][]byte{signer.encode(t)}})
+			der, err := cms.AddCertificates(der, w.tsa.chain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return der
+		}), legacy)
+		return err
+	}
+	if err := countersigned(func(*element) {}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, countersigned(func(signer *element) {
+		oid, err := asn1.Marshal(payload.Type)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attribute := &element{tag: 0x30, parts: []*element{takeApart(t, oid)[0], {tag: 0x31, parts: takeApart(t, payload.Values[0])}}}
+		signer.parts = append(signer.parts, &element{tag: 0xa1, parts: []*element{attribute}})
+	}), Malformed, RuleUnsigned)
+	wantError(t, countersigned(func(signer *element) {
+		signer.parts = append(signer.parts, &element{tag: 0x04, value: []byte("payload")})
+	}), Malformed, RuleDER)
+
+	file := writeFile(t, "file", []byte("content"), 0o644)
+	bundle := file + Bundle{}.Suffix()
+	if _, err := (Bundle{}).Sign(t.Context(), file, bundle, w.key, w.tsa); err != nil {
+		t.Fatal(err)
+	}
+	stamp := regexp.MustCompile(`\{"signedTimestamp":"[^"]*"\}`)
+	doubled := stamp.ReplaceAll(readFile(t, bundle), []byte("$0,$0"))
+	_, err := Bundle{}.Verify(t.Context(), file, writeFile(t, "doubled", doubled, 0o644), w.trust())
+	wantError(t, err, Malformed, RuleUnsigned)
 }
