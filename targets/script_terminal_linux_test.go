@@ -133,7 +133,7 @@ func lookIn(path, name string) string {
 func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
-		"PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "GOCACHE", "GOMODCACHE", "GOPROXY", "HALLMARK_IDENTITY", "HALLMARK_PASSWORD", "CI", "TERM",
+		"PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "GOCACHE", "GOMODCACHE", "GOPROXY", "HALLMARK_IDENTITY", "HALLMARK_TIMESTAMP", "XDG_STATE_HOME", "HALLMARK_PASSWORD", "CI", "TERM",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)

@@ -31,7 +31,7 @@ func TestPrograms(t *testing.T) {
 
 func runScripts(t *testing.T, folder string) {
 	t.Helper()
-	module, bin, config := root(t), t.TempDir(), t.TempDir()
+	module, bin, config, state := root(t), t.TempDir(), t.TempDir(), t.TempDir()
 	compile := exec.CommandContext(t.Context(), "go", "tool", "mage", "-compile", filepath.Join(bin, "mage"))
 	compile.Dir = module
 	if out, err := compile.CombinedOutput(); err != nil {
@@ -52,6 +52,7 @@ func runScripts(t *testing.T, folder string) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			// One development identity for all scripts: making keys takes seconds.
 			env.Setenv("XDG_CONFIG_HOME", config)
+			env.Setenv("XDG_STATE_HOME", filepath.Join(state, filepath.Base(env.WorkDir)))
 			env.Setenv("XDG_CACHE_HOME", cache) // where the tools are that are built
 			env.Setenv("HALLMARK_MODULE", module)
 			env.Setenv("GOCACHE", goenv[0])

@@ -24,7 +24,9 @@
 // # Environment
 //
 //	HALLMARK_IDENTITY  takes the place of identity in hallmark.yaml
+//	HALLMARK_TIMESTAMP takes the place of timestamp: dev, or servers with spaces between them
 //	HALLMARK_PASSWORD  of the identity's file; otherwise a terminal is asked, without echo
+//	XDG_STATE_HOME     folder of hallmark/records, which tell what this machine made; default ~/.local/state
 //	HALLMARK_DEBIAN    a mirror of Debian, from which mage setup fetches kernels on Ubuntu
 //	CI, TERM=dumb      plain lines instead of a live one
 package targets
@@ -55,22 +57,59 @@ func Build(ctx context.Context) error {
 	return release.Exit(release.Build(ctx, release.Terminal()))
 }
 
-// Sign signs the programs that build left in dist; it compiles nothing.
-func Sign(ctx context.Context) error {
-	return release.Exit(release.Sign(ctx, release.Terminal()))
+// Sign signs the programs that build left in dist: those that hallmark.yaml names.
+//
+// It believes the manifest in dist if this machine wrote it. On another machine
+// than the one that built, it needs one of the options, because whoever can write
+// into dist could otherwise have something signed.
+func Sign(ctx context.Context,
+	// SHA-256 of dist/manifest.json as build wrote it, or a file that holds it as sha256sum does; not one from dist
+	manifest *string,
+	// compile all programs again, and demand that dist holds the same
+	rebuild *bool,
+) error {
+	return release.Exit(continuing(manifest, func(o release.Options) error {
+		o.Rebuild = isSet(rebuild)
+		return release.Sign(ctx, o)
+	}))
 }
 
 // Package packs the signed programs of dist into archives and packages, with SHA256SUMS.
-func Package(ctx context.Context) error {
-	return release.Exit(release.Package(ctx, release.Terminal()))
+func Package(ctx context.Context,
+	// SHA-256 of dist/manifest.json as sign wrote it, if that was on another machine
+	manifest *string,
+) error {
+	return release.Exit(continuing(manifest, func(o release.Options) error { return release.Package(ctx, o) }))
 }
 
-// Verify judges all files of dist by our verifier and by the foreign ones that are installed.
+// Verify compares dist with hallmark.yaml, and judges all files by our verifier and the judges that are installed.
 //
-// It trusts the certificates of hallmark.yaml's trust, else those in
-// dist/trust. Only the results in manifest.json, and the reports, are written.
-func Verify(ctx context.Context) error {
-	return release.Exit(release.Verify(ctx, release.Terminal()))
+// It trusts the certificates of hallmark.yaml's trust; else the identity that
+// made the release on this machine, or that the manifest names whose SHA-256 is
+// given; else the configured identity, where its certificate can be read without
+// a secret. Only the results in manifest.json, and the reports, are written, and
+// not even those with -manifest.
+func Verify(ctx context.Context,
+	// SHA-256 of dist/manifest.json as the last stage wrote it, if that was on another machine
+	manifest *string,
+	// take any signer for whom the certificates in dist vouch
+	trustDist *bool,
+) error {
+	return release.Exit(continuing(manifest, func(o release.Options) error {
+		o.TrustDist = isSet(trustDist)
+		return release.Verify(ctx, o)
+	}))
+}
+
+// continuing runs a stage that continues what another machine did.
+func continuing(manifest *string, run func(release.Options) error) error {
+	o := release.Terminal()
+	sum, err := release.SHA256Of("-manifest", text(manifest))
+	if err != nil {
+		return err
+	}
+	o.Manifest = sum
+	return run(o)
 }
 
 // Check tells whether a release could begin: configuration, identity, compilers, programs.

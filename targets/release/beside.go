@@ -3,9 +3,8 @@ package release
 import (
 	"context"
 	"errors"
-	"fmt"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/hallmark-build/hallmark/signing"
@@ -65,17 +64,10 @@ func signBeside(ctx context.Context, s *signer, entries []Entry, w *workspace, p
 		of, d := todo[i].of, todo[i].scheme
 		e := Entry{Path: of.Path + d.Suffix(), Kind: KindSignature, Of: of.Path, Platform: of.Platform, Toolchain: of.Toolchain, SignKey: s.keyBeside(d, of)}
 		done := p.start(e.Path)
-		dst, err := w.create(e.Path)
-		if err != nil {
-			return err
-		}
-		sig, err := d.Sign(ctx, w.file(of.Path), dst, s.key, s.stamps)
-		if err == nil {
-			err = describeFile(ctx, dst, &e)
-		}
+		sig, err := signDetached(ctx, s, d, of, &e, w)
 		if err != nil {
 			done("failed")
-			return &fileFailure{path: e.Path, text: strings.TrimPrefix(err.Error(), w.file(of.Path)+": "), err: err}
+			return &fileFailure{path: e.Path, text: strings.TrimPrefix(err.Error(), of.Path+": "), err: err}
 		}
 		done(d.Name())
 		e.Signature = describeSignature(sig)
@@ -85,6 +77,27 @@ func signBeside(ctx context.Context, s *signer, entries []Entry, w *workspace, p
 	return append(signed, made...), failures("signing", err)
 }
 
+// signDetached signs a private copy of an artifact, and stages the signature.
+func signDetached(ctx context.Context, s *signer, d signing.Detached, of Entry, e *Entry, w *workspace) (*signing.Signature, error) {
+	src, err := w.keep(ctx, "signed"+d.Suffix(), of.Path, w.file(of.Path), of.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(src)
+	dst, err := w.privatePath("signed"+d.Suffix(), e.Path)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := d.Sign(ctx, src, dst, s.key, s.stamps)
+	if err == nil {
+		err = describeFile(ctx, dst, e)
+	}
+	if err != nil {
+		return nil, ofArtifact(of.Path, src, err)
+	}
+	return sig, w.adopt(ctx, dst, e.Path)
+}
+
 // keyBeside is the digest of the inputs of a signature beside an artifact.
 func (s *signer) keyBeside(d signing.Detached, of Entry) string {
 	k := newDigest("beside 1")
@@ -92,21 +105,24 @@ func (s *signer) keyBeside(d signing.Detached, of Entry) string {
 	return k.sum()
 }
 
-// signaturesOf returns those of the previous manifest's signatures that stand
-// beside artifacts of these kinds, and refuses what has been changed since.
-func signaturesOf(c *Config, w *workspace, kinds ...Kind) ([]Entry, error) {
+// signaturesOf returns the signatures beside artifacts that the configuration
+// demands, and refuses what has been changed since they were made.
+func signaturesOf(c *Config, w *workspace, of []Entry) ([]Entry, error) {
 	var found []Entry
 	var errs []error
-	for _, e := range w.prev.of(KindSignature) {
-		of := w.prev.Entry(e.Of)
-		if of == nil || !slices.Contains(kinds, of.Kind) {
-			continue
+	for _, signed := range of {
+		for _, rel := range besidePaths(c.Sign, signed) {
+			file := filepath.Join(c.Dist, filepath.FromSlash(rel))
+			e := w.prev.Entry(rel)
+			switch {
+			case e == nil || e.Kind != KindSignature || e.Of != signed.Path:
+				errs = append(errs, &signing.Error{Kind: signing.Unsigned, File: file, Err: errors.New("it was not made: run `mage sign` again")})
+			case w.intact(rel) == nil:
+				errs = append(errs, tampered(file, "not what was made: %w: run `mage sign` again", w.harm(rel)))
+			default:
+				found = append(found, *e)
+			}
 		}
-		if w.reusable(e.Path) == nil {
-			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
-				Err: fmt.Errorf("not what was made: %w: run `mage sign` again", w.harm(e.Path))})
-		}
-		found = append(found, e)
 	}
 	return found, errors.Join(errs...)
 }

@@ -81,7 +81,7 @@ func compileAll(ctx context.Context, src build.Source, b *build.Builder, plan []
 	err := each(ctx, build.Jobs(), todo, func(ctx context.Context, i int) error {
 		t := plan[i]
 		done := p.start(t.Rel())
-		dst, err := w.scratch("unsigned/" + t.Rel())
+		dst, err := w.privatePath("unsigned", t.Rel())
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func compileAll(ctx context.Context, src build.Source, b *build.Builder, plan []
 }
 
 // keepUnsigned stages compiled binaries as they are.
-func keepUnsigned(bins []binary, w *workspace) ([]Entry, error) {
+func keepUnsigned(ctx context.Context, bins []binary, w *workspace) ([]Entry, error) {
 	entries := make([]Entry, len(bins))
 	for i, b := range bins {
 		entries[i] = b.Entry
@@ -131,11 +131,7 @@ func keepUnsigned(bins []binary, w *workspace) ([]Entry, error) {
 			entries[i].BuildKey, entries[i].Go = b.BuildKey, b.Go
 			continue
 		}
-		dst, err := w.create(b.Path)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.Rename(b.file, dst); err != nil {
+		if err := w.adopt(ctx, b.file, b.Path); err != nil {
 			return nil, err
 		}
 	}

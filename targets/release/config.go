@@ -49,15 +49,18 @@ type Config struct {
 	Dist      string         `yaml:"dist"`   // folder of the results in the module's folder; default dist
 
 	Environment environ.Config `yaml:"environment"` // of the go command, git and compilers
+
+	stampsNamed bool // timestamp stands in the file
 }
 
 // TrustFiles names PEM files of certificates to trust when the release is
 // verified.
 type TrustFiles struct {
-	CA  string   `yaml:"ca"`  // anchors of the signer; default: the end of the identity's own chain
-	TSA string   `yaml:"tsa"` // anchors of the timestamp servers; default: dev's own, or the system's certificates
-	CRL []string `yaml:"crl"` // revocation lists, PEM or DER
-	Off []string `yaml:"off"` // rules that are not enforced; `mage rules` lists them
+	CA     string   `yaml:"ca"`     // anchors of the signer; default: the end of the identity's own chain
+	TSA    string   `yaml:"tsa"`    // anchors of the timestamp servers; default: dev's own, or the system's certificates
+	Signer string   `yaml:"signer"` // certificates that may have signed a release, whoever else the anchors vouch for; default: those of the identity, where they can be read without a secret
+	CRL    []string `yaml:"crl"`    // revocation lists, PEM or DER
+	Off    []string `yaml:"off"`    // rules that are not enforced; `mage rules` lists them
 }
 
 // policy returns the rules that are turned off.
@@ -120,6 +123,17 @@ func Load(dir string) (*Config, error) {
 	return parseConfig(data)
 }
 
+// loadForFiles is Load for the commands about single files, which need nothing
+// of hallmark.yaml but identity, timestamp, sign and trust. One that names
+// neither the release nor a program is not checked for the rest.
+func loadForFiles(dir string) (*Config, error) {
+	data, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	return parse(data, true)
+}
+
 // Judging returns the part of hallmark.yaml that is about judges, for what is
 // judged outside of a release. Without the file it is empty.
 func Judging(o Options) (compat.Config, error) {
@@ -133,12 +147,19 @@ func Judging(o Options) (compat.Config, error) {
 	return c.Judging, nil
 }
 
-func parseConfig(data []byte) (*Config, error) {
+func parseConfig(data []byte) (*Config, error) { return parse(data, false) }
+
+func parse(data []byte, forFiles bool) (*Config, error) {
 	c := &Config{}
 	d := decodeStrict(data, c)
 	if len(d.problems) == 0 {
+		c.stampsNamed = len(c.Timestamp) > 0
 		c.fill()
-		c.check(d)
+		if forFiles && c.Name == "" {
+			c.checkSigning(d)
+		} else {
+			c.check(d)
+		}
 	}
 	if len(d.problems) > 0 {
 		slices.SortStableFunc(d.problems, func(a, b Problem) int { return a.Line - b.Line })
@@ -191,11 +212,6 @@ func (c *Config) check(d *document) {
 	if clean := filepath.Clean(c.Dist); !filepath.IsLocal(clean) || clean == "." || strings.HasPrefix(clean, ".git") {
 		d.at("dist", "dist: %q is not a folder in the module's own folder", c.Dist)
 	}
-	for i, s := range c.Timestamp {
-		if err := checkServer(s, len(c.Timestamp)); err != nil {
-			d.at(fmt.Sprintf("timestamp[%d]", i), "timestamp: %v", err)
-		}
-	}
 	if _, err := c.Build.Expand(); err != nil {
 		d.each("targets", err)
 	}
@@ -213,14 +229,25 @@ func (c *Config) check(d *document) {
 	if p := c.Bench.Program; p != "" && !slices.ContainsFunc(c.Build.Programs, func(x build.Program) bool { return x.Name == p }) {
 		d.at("bench.program", "bench.program: %q is none of the programs", p)
 	}
-	if err := c.Sign.Validate(); err != nil {
-		d.each("sign", err)
-	}
 	if err := c.Environment.Validate(); err != nil {
 		d.each("environment", err)
 	}
 	if err := c.Judging.Validate(); err != nil {
 		d.each("judges", err)
+	}
+	c.checkSigning(d)
+}
+
+// checkSigning adds what is wrong with the values that signing and verifying
+// single files need.
+func (c *Config) checkSigning(d *document) {
+	for i, s := range c.Timestamp {
+		if err := checkServer(s, len(c.Timestamp)); err != nil {
+			d.at(fmt.Sprintf("timestamp[%d]", i), "timestamp: %v", err)
+		}
+	}
+	if err := c.Sign.Validate(); err != nil {
+		d.each("sign", err)
 	}
 	if _, err := c.Trust.policy(); err != nil {
 		d.each("trust", err)

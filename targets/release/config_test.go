@@ -78,7 +78,7 @@ func TestConfigProblems(t *testing.T) {
 		{"swapped letters", base + "strcit: true\n", []string{`hallmark.yaml:3: unknown key "strcit" (did you mean "strict"?)`}},
 		{"key in the wrong place", base + "icon: a.ico\nplaform: linux/386\n", []string{
 			`hallmark.yaml:3: unknown key "icon" (did you mean "windows.icon"?)`, `hallmark.yaml:4: unknown key "plaform" (did you mean "targets.platform"?)`}},
-		{"foreign key", base + "trust: {elephant: a}\n", []string{`hallmark.yaml:3: unknown key "elephant" in trust: the keys are ca, crl, off, tsa`}},
+		{"foreign key", base + "trust: {elephant: a}\n", []string{`hallmark.yaml:3: unknown key "elephant" in trust: the keys are ca, crl, off, signer, tsa`}},
 		{"all at once", "nam: notes\ntargets:\n  - {platform: linux/amd64, gui: 7}\nstrict: [a]\n", []string{
 			`hallmark.yaml:1: unknown key "nam" (did you mean "name"?)`,
 			`hallmark.yaml:3: targets[0].gui: want true or false, not the number 7`,

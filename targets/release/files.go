@@ -20,9 +20,17 @@ func hashFile(ctx context.Context, file string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, contextReader{ctx, f}, make([]byte, 256<<10)); err != nil {
+	sum, err := hashReader(ctx, f)
+	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", file, err)
+	}
+	return sum, nil
+}
+
+func hashReader(ctx context.Context, r io.Reader) (string, error) {
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, contextReader{ctx, r}, make([]byte, 256<<10)); err != nil {
+		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -3,9 +3,7 @@ package release
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -14,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
@@ -62,6 +61,11 @@ type anchors struct {
 	crl               []byte
 	crls              []*x509.RevocationList
 	policy            signing.Policy
+
+	// For verifying without the identity.
+	voucher string   // who says that the signer is to be trusted
+	brought bool     // only certificates in dist do
+	leaves  []string // SHA-256 of the certificates that may have signed, hex; empty: any that the roots vouch for
 }
 
 // openSigner opens the identity, and what will stamp and verify its
@@ -70,6 +74,9 @@ func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer,
 	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
 	k, err := o.openKey(ctx, c, ko)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.checkStamps(c, k); err != nil {
 		return nil, err
 	}
 	s := &signer{key: k, config: c.Sign}
@@ -110,6 +117,37 @@ func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer,
 	return s, nil
 }
 
+// takeStamps puts the options' timestamp servers in the place of the
+// configuration's.
+func (o Options) takeStamps(c *Config) error {
+	for _, s := range o.Timestamp {
+		if err := checkServer(s, len(o.Timestamp)); err != nil {
+			return usage("%s: %w", EnvTimestamp, err)
+		}
+	}
+	if len(o.Timestamp) > 0 {
+		c.Timestamp = o.Timestamp
+	}
+	return nil
+}
+
+// checkStamps refuses the development timestamp for an identity that others
+// trust, unless it was asked for by name: beside that very identity in
+// hallmark.yaml, or in the options. Whoever verifies such a signature trusts its
+// signer, but not its time, and finds out when the certificate has expired.
+func (o Options) checkStamps(c *Config, k *key.Key) error {
+	named := len(o.Timestamp) > 0 || c.stampsNamed && (o.Identity == "" || o.Identity == c.Identity)
+	switch {
+	case k.Development || !c.Timestamp.dev():
+		return nil
+	case named:
+		o.Progress.Printf("the timestamps are by the development authority: nobody else trusts them")
+		return nil
+	}
+	return usage("the signatures of %s would get timestamps of the development authority, which nobody else trusts: name a server, with `timestamp: URL` in %s or %s=URL in the environment; "+
+		"to have development timestamps all the same, write `timestamp: dev` beside that identity in %s, or set %s=dev", k.Leaf().Subject, ConfigFile, EnvTimestamp, ConfigFile, EnvTimestamp)
+}
+
 // openKey opens the identity. An error says where the identity was named, if
 // not in hallmark.yaml.
 func (o Options) openKey(ctx context.Context, c *Config, ko key.Options) (*key.Key, error) {
@@ -129,14 +167,17 @@ func (s *signer) keyFor(unsigned string) string {
 }
 
 func (s *signer) identity() *Identity {
-	leaf := s.key.Leaf()
-	sum := sha256.Sum256(leaf.Raw)
+	id := describeIdentity(s.key.Leaf())
+	id.Development = s.key.Development
+	return id
+}
+
+func describeIdentity(leaf *x509.Certificate) *Identity {
 	return &Identity{
 		Subject:     leaf.Subject.String(),
 		Issuer:      leaf.Issuer.String(),
-		Fingerprint: hex.EncodeToString(sum[:]),
+		Fingerprint: fingerprint(leaf),
 		NotAfter:    leaf.NotAfter.UTC(),
-		Development: s.key.Development,
 	}
 }
 
@@ -218,64 +259,6 @@ func (a *anchors) openTSA(c *Config, o Options, tsaKey *key.Key) (err error) {
 	return err
 }
 
-// shippedAnchors finds what a release is verified with when its identity is
-// not at hand: what hallmark.yaml names, else what the release ships.
-func shippedAnchors(c *Config, o Options, w *workspace) (anchors, error) {
-	var a anchors
-	pick := func(configured, key, shipped string) (file string, data []byte, err error) {
-		if configured != "" {
-			file = o.path(configured)
-			data, err = readPEM(key, file)
-			return file, data, err
-		}
-		if e := w.reusable(shipped); e == nil {
-			if w.prev.Entry(shipped) != nil {
-				return "", nil, &signing.Error{Kind: signing.Tampered, File: shipped, Rule: signing.RuleChain,
-					Err: errors.New("it is not the file that the manifest lists, so it says nothing about whom to trust")}
-			}
-			if file, err = systemCertificates(); err != nil {
-				return "", nil, err
-			}
-		} else {
-			file = w.file(shipped)
-		}
-		data, err = readPEM(key, file)
-		return file, data, err
-	}
-	err := a.openRules(c, o)
-	if err != nil {
-		return a, err
-	}
-	if a.caFile, a.ca, err = pick(c.Trust.CA, "trust.ca", trustCA); err != nil {
-		return a, err
-	}
-	if a.tsaFile, a.tsa, err = pick(c.Trust.TSA, "trust.tsa", trustTSA); err != nil {
-		return a, err
-	}
-	if w.prev.Entry(trustSigner) != nil {
-		if a.signerFile, a.signer, err = pick("", "trust", trustSigner); err != nil {
-			return a, err
-		}
-		if a.known, err = parsePEM(a.signer); err != nil {
-			return a, fmt.Errorf("%s: %w", trustSigner, err)
-		}
-	}
-	for _, k := range []struct {
-		shipped string
-		file    *string
-		data    *[]byte
-	}{{trustPGP, &a.pgpFile, &a.pgp}, {trustAPK, &a.apkFile, &a.apk}} {
-		if w.reusable(k.shipped) == nil {
-			continue
-		}
-		*k.file = w.file(k.shipped)
-		if *k.data, err = key.ReadRegular(*k.file, maxTrustFile); err != nil {
-			return a, err
-		}
-	}
-	return a.pools()
-}
-
 // setSigner takes what of the identity's chain verifiers must be given: the
 // signer's certificate, and those between it and the root.
 func (a *anchors) setSigner(chain []*x509.Certificate) {
@@ -332,20 +315,21 @@ func (a anchors) key() string {
 	return d.sum()
 }
 
-// files gives the anchors to foreign programs: those that are in no file yet
-// are written to the scratch folder.
+// files gives the anchors to foreign programs: those that are in no file yet,
+// or in one of the dist folder, are written to the private folder.
 func (a anchors) files(w *workspace) (compat.Trust, error) {
 	t := compat.Trust{CAFile: a.caFile, TSAFile: a.tsaFile, SignerFile: a.signerFile, PGPFile: a.pgpFile, APKFile: a.apkFile}
 	for _, f := range []struct {
 		path *string
 		data []byte
 		name string
-	}{{&t.CAFile, a.ca, "anchors/ca.pem"}, {&t.TSAFile, a.tsa, "anchors/tsa.pem"}, {&t.SignerFile, a.signer, "anchors/signer.pem"},
-		{&t.PGPFile, a.pgp, "anchors/openpgp.asc"}, {&t.APKFile, a.apk, "anchors/apk.rsa.pub"}} {
-		if *f.path != "" || len(f.data) == 0 {
+	}{{&t.CAFile, a.ca, "ca.pem"}, {&t.TSAFile, a.tsa, "tsa.pem"}, {&t.SignerFile, a.signer, "signer.pem"},
+		{&t.PGPFile, a.pgp, "openpgp.asc"}, {&t.APKFile, a.apk, "apk.rsa.pub"}} {
+		inDist := strings.HasPrefix(*f.path, w.dir+string(filepath.Separator))
+		if *f.path != "" && !inDist || len(f.data) == 0 {
 			continue
 		}
-		file, err := w.scratch(f.name)
+		file, err := w.privatePath("trust", f.name)
 		if err != nil {
 			return t, err
 		}

@@ -174,10 +174,9 @@ identity: dev                    # made on this machine, for trying out; for oth
 # identity: azure:https://weu.codesigning.azure.net/ACCOUNT/PROFILE
 # identity: kms:chain.pem+awskms:///alias/release
 # identity: pfx:release.pfx      # or pem:chain.pem+key.pem; password like the PIN
-timestamp: dev                   # with a real identity, servers:
-# timestamp: [http://timestamp.digicert.com, http://timestamp.sectigo.com]
+# timestamp: [http://timestamp.digicert.com, http://timestamp.sectigo.com]   # which a real identity needs; dev has its own
 # sign: {description: What Windows asks about, url: "https://example.com"}
-# trust: {ca: roots.pem, tsa: tsa-roots.pem}               # verify with these, not with the identity's own root
+# trust: {ca: roots.pem, tsa: tsa-roots.pem, signer: release.pem}   # whom mage verify trusts on other machines; signer: no other certificate
 
 packages: [zip, tar.gz]          # and deb, rpm, apk, archlinux, which need:
 # maintainer: Jane Doe <jane@example.com>

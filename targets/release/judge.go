@@ -2,9 +2,9 @@ package release
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
 	"path"
@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hallmark-build/hallmark/build/dist"
@@ -38,11 +39,17 @@ type court struct {
 	now     time.Time        // by which allowances expire
 	unused  []compat.Allowed // allowances that met no failure, after judgeAll
 	again   bool             // hear every case, though an earlier verdict would still stand
+
+	codes   map[int]bool    // exit codes of what was refused
+	refused []compat.Result // what demand refused
+
+	mu      sync.Mutex
+	signers map[string][]*x509.Certificate // by path: who signed, as the signatures say
 }
 
 // newCourt is the court of a configuration.
 func newCourt(own string, c *Config, o Options, a anchors) *court {
-	return &court{own: own, judges: c.Judges(o), judging: c.Judging, config: c.Sign, anchors: a, dist: filepath.ToSlash(filepath.Clean(c.Dist)), now: time.Now()}
+	return &court{own: own, judges: c.Judges(o), judging: c.Judging, config: c.Sign, anchors: a, dist: filepath.ToSlash(filepath.Clean(c.Dist)), now: time.Now(), codes: map[int]bool{}}
 }
 
 // Judges returns the judges of hallmark and then those of the configuration.
@@ -126,30 +133,41 @@ func (c *court) schemesOf(e Entry) []string {
 }
 
 // judgeAll fills in the entries' JudgeKey and returns all results. Those of
-// the previous manifest stand where nothing they depend on has changed. The
-// error is a *VerdictError if there is a failure among them; the results are
-// returned all the same.
+// the previous manifest stand where nothing they depend on has changed, if this
+// machine wrote it. Once this run has made anything, our own verifier's do not:
+// it verifies every file again, whatever a manifest says of it. The error is a
+// *VerdictError if there is a failure among them; the results are returned all
+// the same.
 func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *Progress) ([]compat.Result, error) {
 	known := map[string][]compat.Result{}
-	codes := map[int]bool{}
-	var todo []int
+	if c.codes == nil {
+		c.codes = map[int]bool{}
+	}
+	var todo []int    // for our own verifier
+	var unheard []int // those of todo that are new to the judges
 	for i := range entries {
 		e := &entries[i]
-		if e.Kind == KindTrust && (!c.again || w.reusable(e.Path) != nil) {
+		if e.Kind == KindTrust && (!c.again || w.intact(e.Path) != nil) {
 			continue // nothing to judge, but that it is what the manifest lists
 		}
 		e.JudgeKey = c.keyFor(*e, entries)
 		if old := w.reusable(e.Path); !c.again && old != nil && old.JudgeKey == e.JudgeKey {
 			if results := resultsOf(w.prev, e.Path); passed(results) {
-				known[e.Path] = results
+				if len(w.staged) == 0 {
+					known[e.Path] = results
+					continue
+				}
+				known[e.Path] = slices.DeleteFunc(results, func(r compat.Result) bool { return r.Judge == ourJudge })
+				todo = append(todo, i)
 				continue
 			}
 		}
 		todo = append(todo, i)
+		unheard = append(unheard, i)
 	}
 	p.begin("verify", len(todo))
 	defer p.end()
-	foreign, err := c.askForeign(ctx, entries, todo, w)
+	foreign, err := c.askForeign(ctx, entries, unheard, w)
 	if err != nil {
 		return nil, err
 	}
@@ -172,50 +190,20 @@ func (c *court) judgeAll(ctx context.Context, entries []Entry, w *workspace, p *
 		return nil, err
 	}
 	for _, i := range todo {
+		var found []compat.Result
 		if rows[i].Judge != "" {
-			known[entries[i].Path] = append(known[entries[i].Path], rows[i])
+			found = append(found, rows[i])
 		}
-		codes[kinds[i]] = true
-		known[entries[i].Path] = append(known[entries[i].Path], foreign[entries[i].Path]...)
+		c.codes[kinds[i]] = true
+		known[entries[i].Path] = slices.Concat(found, known[entries[i].Path], foreign[entries[i].Path])
 	}
 	var results []compat.Result
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		results = append(results, known[name]...)
 	}
 	c.unused = compat.Allow(results, c.judging.Allowed, c.now)
-	return results, verdict(results, codes)
-}
-
-// strangers are the verdicts about files that stand in the dist folder and in
-// no manifest: nobody has judged them, and nobody may take them for a part of
-// the release.
-func (c *court) strangers(w *workspace) ([]compat.Result, error) {
-	version, _, _ := strings.Cut(c.own, " ")
-	var results []compat.Result
-	err := fs.WalkDir(w.root.FS(), ".", func(rel string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case rel == stageDir, d.IsDir() && isMap(w, rel):
-			return fs.SkipDir
-		case d.IsDir(), isRecord(rel), rel == ignoreFile, w.prev.Entry(rel) != nil:
-			return nil
-		}
-		results = append(results, compat.Result{Judge: ourJudge, Version: version, Scheme: schemeRecord, Case: rel,
-			Want: compat.Accept.String(), Status: compat.Skip, Reason: "not judged: not in the manifest"})
-		return nil
-	})
-	return results, err
-}
-
-// isMap reports whether a folder is that of the map of boundaries, which is
-// written into the dist folder and is no part of a release.
-func isMap(w *workspace, rel string) bool {
-	if rel != "boundaries" {
-		return false
-	}
-	_, err := w.root.Lstat(path.Join(rel, "boundaries.json"))
-	return err == nil
+	results = append(results, c.refused...)
+	return results, verdict(results, c.codes)
 }
 
 // verdict makes an error of the failures.
@@ -239,17 +227,33 @@ func verdict(results []compat.Result, codes map[int]bool) error {
 	return &ExitError{Code: e.Code, Err: e}
 }
 
-// askForeign puts the artifacts before the foreign judges.
+// askForeign puts copies of the artifacts before the foreign judges.
 func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *workspace) (map[string][]compat.Result, error) {
 	trust, err := c.anchors.files(w)
 	if err != nil {
 		return nil, err
 	}
 	var cases []compat.Case
+	needed := map[string]bool{}
+	for _, i := range todo {
+		needed[entries[i].Path] = true
+		switch entries[i].Kind {
+		case KindSums:
+			for _, a := range entries {
+				needed[a.Path] = true
+			}
+		case KindSignature:
+			needed[entries[i].Of] = true
+		}
+	}
+	dir, err := w.judged(ctx, slices.Sorted(maps.Keys(needed)))
+	if err != nil {
+		return nil, err
+	}
 	for _, i := range todo {
 		e := entries[i]
 		scheme := schemeOf(e)
-		file := w.file(e.Path)
+		file := filepath.Join(dir, filepath.FromSlash(e.Path))
 		if !exists(file) {
 			continue
 		}
@@ -259,22 +263,7 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 		if scheme == "" || e.Kind == KindPackage && !c.hasJudge(scheme) {
 			continue
 		}
-		if e.Kind == KindSums {
-			var names []string
-			for _, a := range entries {
-				names = append(names, a.Path)
-			}
-			dir, err := w.view(names)
-			if err != nil {
-				return nil, err
-			}
-			file = filepath.Join(dir, filepath.FromSlash(e.Path))
-		}
 		if e.Kind == KindSignature {
-			dir, err := w.view([]string{e.Of, e.Path})
-			if err != nil {
-				return nil, err
-			}
 			file = filepath.Join(dir, filepath.FromSlash(e.Of))
 		}
 		one := compat.Case{File: file, Name: e.Path, Scheme: scheme, Want: compat.Accept}
@@ -340,7 +329,7 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 		return r, code
 	}
 	if c.again {
-		if w.reusable(e.Path) == nil {
+		if w.intact(e.Path) == nil {
 			r.Scheme = schemeRecord
 			return refuse(ExitTampered, w.harm(e.Path))
 		}
@@ -353,28 +342,27 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 			if r.Scheme == "" {
 				r.Scheme = scheme.Name()
 			}
-			_, err = scheme.Verify(ctx, w.file(e.Path), c.anchors.trust())
+			var sig *signing.Signature
+			if sig, err = scheme.Verify(ctx, w.file(e.Path), c.anchors.trust()); err == nil {
+				err = c.signedAs(e, sig)
+			}
 		}
 		if err != nil {
-			var s *signing.Error
-			if errors.As(err, &s) {
-				s.File = "" // the case says which
-			}
-			return refuse(exitCode(err), err)
+			return refuse(exitCode(err), withoutFile(err)) // the case says which
 		}
 	case KindSignature:
 		r.Scheme = schemeOf(e)
-		if _, err := signing.DetachedByName(r.Scheme).Verify(ctx, w.file(e.Of), w.file(e.Path), c.anchors.trust()); err != nil {
-			var s *signing.Error
-			if errors.As(err, &s) {
-				s.File = ""
-			}
-			return refuse(exitCode(err), err)
+		sig, err := signing.DetachedByName(r.Scheme).Verify(ctx, w.file(e.Of), w.file(e.Path), c.anchors.trust())
+		if err == nil {
+			err = c.signedAs(e, sig)
+		}
+		if err != nil {
+			return refuse(exitCode(err), withoutFile(err))
 		}
 	case KindArchive, KindPackage:
 		r.Scheme = schemeContents
 		contents, err := e.Contents, error(nil)
-		if !w.isStaged(e.Path) { // else they were read from it a moment ago
+		if c.again || !w.isStaged(e.Path) { // else they were read from it a moment ago
 			contents, err = unpack(ctx, w.file(e.Path))
 		}
 		if err == nil && !slices.Equal(contents, e.Contents) {
@@ -385,7 +373,11 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 		}
 		if err == nil && e.Signature != nil {
 			r.Scheme = e.Signature.Scheme
-			if _, err := verifyPackage(ctx, w.file(e.Path), e.Signature.Scheme, c.anchors.trust()); err != nil {
+			sig, err := verifyPackage(ctx, w.file(e.Path), e.Signature.Scheme, c.anchors.trust())
+			if err == nil {
+				err = c.signedAs(e, sig)
+			}
+			if err != nil {
 				return refuse(exitCode(err), err)
 			}
 		}
@@ -401,6 +393,18 @@ func (c *court) ask(ctx context.Context, e Entry, all []Entry, w *workspace) (co
 	}
 	r.Seconds = math.Round(time.Since(start).Seconds()*1000) / 1000
 	return r, 0
+}
+
+// signedAs notes the signer of a file whose signature was verified, and refuses
+// an entry that describes another signature.
+func (c *court) signedAs(e Entry, sig *signing.Signature) error {
+	if sig.Signer != nil {
+		c.verified(e.Path, sig.Signer)
+	}
+	if err := sameSignature(e, describeSignature(sig)); err != nil {
+		return &signing.Error{Kind: signing.Tampered, Err: err}
+	}
+	return nil
 }
 
 // membersOf finds the binaries that an archive or package is made of, and their

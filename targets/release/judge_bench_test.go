@@ -43,7 +43,7 @@ sign: {elf: [appended, verity, ima], files: [p7s, bundle], sums: [p7s, bundle], 
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := openWorkspace(filepath.Join(dir, c.Dist), false)
+	w, err := openWorkspace(o, filepath.Join(dir, c.Dist), false)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ sign: {elf: [appended, verity, ima], files: [p7s, bundle], sums: [p7s, bundle], 
 	if err := w.begin(); err != nil {
 		b.Fatal(err)
 	}
-	a, err := shippedAnchors(c, o, w)
+	a, err := shippedAnchors(b.Context(), c, o, w)
 	if err != nil {
 		b.Fatal(err)
 	}

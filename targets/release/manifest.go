@@ -180,16 +180,22 @@ func (m *Manifest) Encode() ([]byte, error) {
 // ReadManifest reads manifest.json in the dist folder dir. Without one the
 // error is fs.ErrNotExist.
 func ReadManifest(dir string) (*Manifest, error) {
+	m, _, err := readManifest(dir)
+	return m, err
+}
+
+// readManifest is ReadManifest, with the SHA-256 of the bytes that were read.
+func readManifest(dir string) (*Manifest, string, error) {
 	file := filepath.Join(dir, ManifestFile)
 	data, err := build.ReadJSONFile(file)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	m, err := parseManifest(data)
 	if err != nil {
-		return nil, usage("%s: %w: it was not written by this hallmark; move it away, or remove the folder", file, err)
+		return nil, "", usage("%s: %w: it was not written by this hallmark; move it away, or remove the folder", file, err)
 	}
-	return m, nil
+	return m, sumBytes(data), nil
 }
 
 // parseManifest is strict, because files that a manifest lists are overwritten

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -30,7 +31,7 @@ func openBuild(ctx context.Context, c *Config, o Options) (build.Source, *build.
 // openInspected takes the dist folder, and finds out what in it is as the last
 // run left it.
 func openInspected(ctx context.Context, c *Config, o Options, create bool) (*workspace, error) {
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), create)
+	w, err := openWorkspace(o, filepath.Join(o.dir(), c.Dist), create)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +43,8 @@ func openInspected(ctx context.Context, c *Config, o Options, create bool) (*wor
 }
 
 // openBuilt opens a dist folder that Build filled, and makes sure that its
-// programs are what Build left.
+// programs are what Build left: those that the configuration names, each with
+// the digest of a manifest that is authentic.
 func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []binary, err error) {
 	w, err := openInspected(ctx, c, o, false)
 	if err != nil {
@@ -53,26 +55,95 @@ func openBuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ []bin
 			w.close()
 		}
 	}()
-	built := []Entry{}
-	if w.prev != nil {
-		built = w.prev.of(KindBinary)
-	}
-	if len(built) == 0 {
+	if w.prev == nil || len(w.prev.of(KindBinary)) == 0 {
 		return nil, nil, nothingBuilt(c)
 	}
-	var bins []binary
+	if !w.authentic {
+		return nil, nil, w.notBelieved(c)
+	}
+	if err := c.continues(w.prev); err != nil {
+		return nil, nil, err
+	}
+	bins, err := c.configured(w)
+	if err != nil {
+		return nil, nil, err
+	}
 	var errs []error
-	for _, e := range built {
-		if w.reusable(e.Path) == nil {
-			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(e.Path)),
-				Err: fmt.Errorf("not what was built: %w: build it again", w.harm(e.Path))})
+	for _, b := range bins {
+		if w.intact(b.Path) == nil {
+			errs = append(errs, &signing.Error{Kind: signing.Tampered, File: filepath.Join(c.Dist, filepath.FromSlash(b.Path)),
+				Err: fmt.Errorf("not what was built: %w: build it again", w.harm(b.Path))})
 		}
-		bins = append(bins, binary{e, w.file(e.Path)})
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
 	return w, bins, w.begin()
+}
+
+// openRebuilt is openBuilt for a manifest that nobody vouches for: it compiles
+// all programs again, privately, and demands that dist holds the same.
+func openRebuilt(ctx context.Context, c *Config, o Options) (_ *workspace, _ *Manifest, _ []binary, err error) {
+	src, builder, targets, err := openBuild(ctx, c, o)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w, err := openInspected(ctx, c, o, false)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.prev == nil || len(w.prev.of(KindBinary)) == 0 {
+		return nil, nil, nil, nothingBuilt(c)
+	}
+	if err := c.noOthers(w, targets); err != nil {
+		return nil, nil, nil, err
+	}
+	plan, err := planTargets(ctx, ownVersion(), builder, targets, w, func(Entry) bool { return false })
+	if err == nil {
+		err = w.begin()
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	bins, err := compileAll(ctx, src, builder, plan, w, o.Progress)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var errs []error
+	for _, b := range bins {
+		e := w.intact(b.Path)
+		if e == nil || e.SHA256 != b.SHA256 {
+			errs = append(errs, tampered(filepath.Join(c.Dist, filepath.FromSlash(b.Path)),
+				"it is not what these sources give when they are compiled here, which has the SHA-256 %s: build it again", b.SHA256))
+		}
+	}
+	w.authentic, w.recorded = false, false // everything is made again
+	return w, newManifest(c, src), bins, errors.Join(errs...)
+}
+
+// notBelieved says how a stage can continue a manifest that this machine did not
+// write.
+func (w *workspace) notBelieved(c *Config) error {
+	file := path.Join(filepath.ToSlash(c.Dist), ManifestFile)
+	return usage("%s is not believed: %s: whoever can write into %s could have something signed. Run the stage before this one on this machine; "+
+		"or give the SHA-256 that the file had there (`sha256sum %s`), passed on by another way than %s itself, as -manifest=SHA256; or let `mage sign -rebuild` compile again and compare",
+		file, w.doubt, c.Dist, file, c.Dist)
+}
+
+// continues refuses a manifest of another release than the configuration's.
+func (c *Config) continues(m *Manifest) error {
+	if m.Name != c.Name {
+		return usage("%s holds %q, and %s says name: %q: build it again", c.Dist, m.Name, ConfigFile, c.Name)
+	}
+	if c.Version != "" && m.Version != c.Version {
+		return usage("%s holds version %q, and %s says version: %q: build it again", c.Dist, m.Version, ConfigFile, c.Version)
+	}
+	return nil
 }
 
 func nothingBuilt(c *Config) error {
@@ -153,7 +224,8 @@ func newManifest(c *Config, src build.Source) *Manifest {
 	}
 }
 
-// follow starts a manifest that continues the previous one.
+// follow starts a manifest that continues the previous one, which is authentic
+// unless the manifest is for verdicts alone.
 func (w *workspace) follow() *Manifest {
 	m := *w.prev
 	m.Artifacts, m.Results, m.Judges, m.Notes = nil, nil, nil, nil
@@ -164,7 +236,7 @@ func (w *workspace) follow() *Manifest {
 // if the stage changed nothing, all that was made from its outputs still
 // stands; else it is stale, and left out.
 func (w *workspace) carryOver(m *Manifest) {
-	if w.prev == nil {
+	if w.prev == nil || !w.authentic {
 		return
 	}
 	if m.Identity == nil && slices.ContainsFunc(m.Artifacts, func(e Entry) bool { return e.Signature != nil }) {

@@ -21,8 +21,9 @@ import (
 // The environment variables that are read, and not passed on to any program
 // that is started.
 const (
-	EnvIdentity = "HALLMARK_IDENTITY" // takes the place of identity in hallmark.yaml
-	EnvPassword = "HALLMARK_PASSWORD" // of the identity's file
+	EnvIdentity  = "HALLMARK_IDENTITY"  // takes the place of identity in hallmark.yaml
+	EnvTimestamp = "HALLMARK_TIMESTAMP" // takes the place of timestamp: dev, or servers with spaces between them
+	EnvPassword  = "HALLMARK_PASSWORD"  // of the identity's file
 )
 
 // Options says for whom and where the commands work. Its zero value is for a
@@ -33,6 +34,13 @@ type Options struct {
 	KeyDir   string                            // of the development identity; empty means the user's configuration folder
 	Password func(what string) ([]byte, error) // asked for a password when a file needs one; nil means there is none
 	Progress *Progress                         // nil is silent
+
+	Timestamp []string // servers, or dev, instead of the configuration's; empty means those
+
+	StateDir  string // of the record of this machine's own work; empty means the user's state folder
+	Manifest  string // SHA-256, hex, of the manifest.json in dist that a stage is to continue; empty means only one that this machine wrote
+	Rebuild   bool   // Sign compiles again, and compares, instead of believing a manifest
+	TrustDist bool   // Verify takes a signer for whom only the certificates in dist vouch
 }
 
 // Terminal returns options for a person or a CI job: the environment's
@@ -43,9 +51,10 @@ type Options struct {
 // started, by whatever library, inherits it.
 func Terminal() Options {
 	o := Options{
-		Identity: os.Getenv(EnvIdentity),
-		Password: askPassword,
-		Progress: NewProgress(os.Stdout, os.Getenv),
+		Identity:  os.Getenv(EnvIdentity),
+		Timestamp: strings.Fields(os.Getenv(EnvTimestamp)),
+		Password:  askPassword,
+		Progress:  NewProgress(os.Stdout, os.Getenv),
 	}
 	if p, ok := takePassword(); ok {
 		o.Password = func(string) ([]byte, error) { return []byte(p), nil }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -280,7 +281,7 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 		}
 		files = append(files, dist.File{Name: name, Path: w.file(b.Path), Mode: 0o644})
 	}
-	dst, err := w.create(p.path)
+	dst, err := w.privatePath("packed", p.path)
 	if err != nil {
 		return e, err
 	}
@@ -319,7 +320,10 @@ func packOne(ctx context.Context, k *packer, p parcel, w *workspace) (Entry, err
 		}
 		e.Signature = describeSignature(sig)
 	}
-	return e, errors.Join(k.carriesExtra(e), carries(e, slices.Concat(p.bins, p.beside)))
+	if err := errors.Join(k.carriesExtra(e), carries(e, slices.Concat(p.bins, p.beside))); err != nil {
+		return e, err
+	}
+	return e, w.adopt(ctx, dst, p.path)
 }
 
 // signFiles puts the IMA signatures that stand beside the programs of an rpm into
@@ -404,29 +408,33 @@ func carries(e Entry, bins []Entry) error {
 func sumsOf(ctx context.Context, artifacts []Entry, w *workspace) (Entry, error) {
 	e := Entry{Path: sumsFile, Kind: KindSums}
 	d := newDigest("sums 1")
-	names := make([]string, len(artifacts))
 	sorted := slices.SortedFunc(slices.Values(artifacts), func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
-	for i, a := range sorted {
-		names[i] = a.Path
+	for _, a := range sorted {
 		d.add(a.Path, a.SHA256)
 	}
 	e.PackKey = d.sum()
 	if old := w.reusable(sumsFile); old != nil && old.PackKey == e.PackKey {
 		return *old, nil
 	}
-	dir, err := w.view(names)
-	if err != nil {
-		return e, err
-	}
+	text := sumsText(sorted)
 	dst, err := w.create(sumsFile)
 	if err != nil {
 		return e, err
 	}
-	if err := dist.WriteSums(dst, dir, names); err != nil {
+	if err := writeFile(dst, text); err != nil {
 		return e, err
 	}
-	if err := os.Chmod(dst, 0o644); err != nil {
-		return e, err
+	e.Size, e.SHA256, e.Mode = int64(len(text)), sumBytes(text), "0644"
+	return e, ctx.Err()
+}
+
+// sumsText is the content of SHA256SUMS, in the format that `sha256sum -c`
+// reads. The digests are those of the files when they were made, not of what
+// stands in dist by now.
+func sumsText(sorted []Entry) []byte {
+	var b bytes.Buffer
+	for _, a := range sorted {
+		fmt.Fprintf(&b, "%s  %s\n", a.SHA256, a.Path)
 	}
-	return e, describeFile(ctx, dst, &e)
+	return b.Bytes()
 }

@@ -22,6 +22,9 @@ func stage(ctx context.Context, o Options, f func(context.Context, *Config, Opti
 	defer stop()
 	c, err := Load(o.dir())
 	if err == nil {
+		err = o.takeStamps(c)
+	}
+	if err == nil {
 		err = f(environ.With(ctx, c.Environment), c, o)
 	}
 	return interrupted(ctx, err)
@@ -74,6 +77,7 @@ func run(ctx context.Context, c *Config, o Options) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
+	w.sayDoubt(o.Progress)
 	t.lap("check")
 
 	bins, err := compileAll(ctx, src, builder, plan, w, o.Progress)
@@ -142,13 +146,14 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
+	w.sayDoubt(o.Progress)
 	t.lap("check")
 	bins, err := compileAll(ctx, src, builder, plan, w, o.Progress)
 	if err != nil {
 		return err
 	}
 	m := newManifest(c, src)
-	if m.Artifacts, err = keepUnsigned(bins, w); err != nil {
+	if m.Artifacts, err = keepUnsigned(ctx, bins, w); err != nil {
 		return err
 	}
 	t.lap("compile")
@@ -156,9 +161,11 @@ func buildAll(ctx context.Context, c *Config, o Options) error {
 	return publish(ctx, w, m, t, o.Progress)
 }
 
-// Sign signs the programs that Build left in the dist folder. It compiles
-// nothing: what it signs must be, byte for byte, what the manifest says was
-// built.
+// Sign signs the programs that Build left in the dist folder: those that
+// hallmark.yaml names and no others. What it signs must be, byte for byte, what
+// was built, and it does not take dist's word for that: this machine wrote the
+// manifest itself, or the options have its SHA-256, or say that everything is
+// to be compiled again and compared.
 func Sign(ctx context.Context, o Options) error { return stage(ctx, o, signBuilt) }
 
 func signBuilt(ctx context.Context, c *Config, o Options) error {
@@ -167,13 +174,19 @@ func signBuilt(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	w, bins, err := openBuilt(ctx, c, o)
+	var w *workspace
+	var m *Manifest
+	var bins []binary
+	if o.Rebuild {
+		w, m, bins, err = openRebuilt(ctx, c, o)
+	} else if w, bins, err = openBuilt(ctx, c, o); err == nil {
+		m = w.follow()
+	}
 	if err != nil {
 		return err
 	}
 	defer w.close()
 	t.lap("check")
-	m := w.follow()
 	if m.Artifacts, err = signAll(ctx, s, bins, w, o.Progress); err != nil {
 		return err
 	}
@@ -227,7 +240,7 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 		}
 		signed = append(signed, b.Entry)
 	}
-	beside, err := signaturesOf(c, w, KindBinary)
+	beside, err := signaturesOf(c, w, signed)
 	if err != nil {
 		return err
 	}
@@ -249,16 +262,23 @@ func packSigned(ctx context.Context, c *Config, o Options) error {
 	return publish(ctx, w, m, t, o.Progress)
 }
 
-// Verify judges what the dist folder holds by its manifest: every file against
-// its SHA-256, every signed program by our own verifier and by the judges that
-// are installed, every archive and package by unpacking it. Nothing but the
-// results in the manifest, and the report, is written. The certificates to
-// trust are those of hallmark.yaml's trust, else those that the release ships.
+// Verify judges what the dist folder holds by the configuration: every program,
+// archive, package and signature that hallmark.yaml demands must be there, and
+// nothing else; every file is compared with its SHA-256, every signature is
+// verified by our own verifier and by the judges that are installed, every
+// archive and package is unpacked. It opens no identity. Nothing but the results
+// in the manifest, and the report, is written.
+//
+// The certificates to trust are those of hallmark.yaml's trust; else those of a
+// release that this machine made itself, or of which the options have the
+// SHA-256 of the manifest; else those of the identity, where they can be read
+// without a secret. If only dist itself vouches for its signer, that is an error
+// unless the options say otherwise.
 func Verify(ctx context.Context, o Options) error { return stage(ctx, o, verifyAll) }
 
 func verifyAll(ctx context.Context, c *Config, o Options) error {
 	t := newStopwatch()
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	w, err := openWorkspace(o, filepath.Join(o.dir(), c.Dist), false)
 	if err != nil {
 		return err
 	}
@@ -272,30 +292,45 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	a, err := shippedAnchors(c, o, w)
+	a, err := shippedAnchors(ctx, c, o, w)
 	if err != nil {
 		return err
 	}
-	m := w.follow()
-	m.Artifacts = slices.Clone(w.prev.Artifacts)
 	court := newCourt(ownVersion(), c, o, a)
 	court.again = true
-	results, verdict := court.judgeAll(ctx, m.Artifacts, w, o.Progress)
-	if results == nil && verdict != nil {
-		return verdict
-	}
-	strangers, err := court.strangers(w)
+	entries, err := court.demand(c, w)
 	if err != nil {
 		return err
 	}
-	results = append(results, strangers...)
-	m.Results = results
+	court.demandVersion(ctx, c, o, w)
+	if err := errors.Join(court.demandTrust(w), court.strangers(w)); err != nil {
+		return err
+	}
+	results, err := court.judgeAll(ctx, entries, w, o.Progress)
+	if results == nil && err != nil {
+		return err
+	}
+	before := len(court.refused)
+	signer := court.demandSigner(w, o.TrustDist)
+	results = append(results, court.refused[before:]...)
+	verdict := verdict(results, court.codes)
+
+	m := w.follow()
+	m.Artifacts, m.Results = slices.Clone(w.prev.Artifacts), results
 	m.Judges, m.Notes = court.bench(results), append(court.notes(), dependencyNotes(m.Artifacts, w)...)
+	for i := range m.Artifacts {
+		if j := slices.IndexFunc(entries, func(e Entry) bool { return e.Path == m.Artifacts[i].Path }); j >= 0 {
+			m.Artifacts[i].JudgeKey = entries[j].JudgeKey
+		}
+	}
 	for _, line := range upgrades(w.prev.Judges, m.Judges) {
 		o.Progress.Printf("%s", line)
 	}
+	if signer != nil {
+		o.Progress.Printf("the signatures are by %s: %s", signer.Subject, a.voucher)
+	}
 	t.lap("verify")
-	return errors.Join(publish(ctx, w, m, t, o.Progress), verdict, strict(c, results))
+	return errors.Join(publishVerdicts(ctx, w, m, t, o.Progress), verdict, strict(c, results))
 }
 
 // Check finds out whether Run could begin: configuration, sources, identity,
@@ -328,7 +363,7 @@ func Clean(o Options) error {
 	if err != nil {
 		return err
 	}
-	w, err := openWorkspace(filepath.Join(o.dir(), c.Dist), false)
+	w, err := openWorkspace(o, filepath.Join(o.dir(), c.Dist), false)
 	var use *UsageError
 	if errors.As(err, &use) && !exists(filepath.Join(o.dir(), c.Dist)) {
 		o.Progress.Printf("%s: nothing to remove", c.Dist)
@@ -348,6 +383,20 @@ func Clean(o Options) error {
 
 // publish ends a run well.
 func publish(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Progress) error {
+	return end(ctx, w, m, t, p, func(m *Manifest) error { return w.publish(ctx, m) })
+}
+
+// publishVerdicts ends a run that made nothing but verdicts. A manifest of which
+// the user gave the SHA-256 stays as it is, or it could not be given again.
+func publishVerdicts(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Progress) error {
+	write := w.publishResults
+	if w.authentic && !w.recorded {
+		write = func(*Manifest) error { return nil }
+	}
+	return end(ctx, w, m, t, p, write)
+}
+
+func end(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Progress, write func(*Manifest) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -362,8 +411,11 @@ func publish(ctx context.Context, w *workspace, m *Manifest, t *stopwatch, p *Pr
 		m.Machine = machine.String()
 	}
 	m.Timings = t.laps
-	if err := w.publish(m); err != nil {
+	if err := write(m); err != nil {
 		return err
+	}
+	if w.recordErr != nil {
+		p.Printf("there is no record of this run, so the next one makes everything again: %v", w.recordErr)
 	}
 	summarize(p, m, filepath.Base(w.dir), t.total())
 	return nil

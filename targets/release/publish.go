@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,7 @@ import (
 // there is nothing to publish.
 func (w *workspace) unchanged(m *Manifest) bool {
 	m.sort()
-	if len(w.staged) > 0 || w.prev == nil {
+	if len(w.staged) > 0 || w.prev == nil || !w.authentic {
 		return false
 	}
 	same := *m
@@ -42,11 +43,24 @@ func (w *workspace) unchanged(m *Manifest) bool {
 }
 
 // publish puts the staged files in their places, removes those of the previous
-// manifest that m does not list, and writes manifest and report.
+// manifest that m does not list, and writes manifest and report. It hashes all
+// artifacts before. The manifest becomes that of this machine's record; an
+// error there only costs time in the next run, so it is kept in recordErr.
 //
 // The manifest in the stage folder is the commit record: once it is there, a
 // run that is killed is completed by the next one.
-func (w *workspace) publish(m *Manifest) error {
+func (w *workspace) publish(ctx context.Context, m *Manifest) error {
+	if err := w.certain(ctx, m); err != nil {
+		return err
+	}
+	return w.commit(m, true)
+}
+
+// publishResults writes manifest and report of a run that made nothing. What
+// the record did not hold before, it does not hold afterwards.
+func (w *workspace) publishResults(m *Manifest) error { return w.commit(m, w.recorded) }
+
+func (w *workspace) commit(m *Manifest, remember bool) error {
 	m.sort()
 	paths := make([]string, len(m.Artifacts))
 	for i, e := range m.Artifacts {
@@ -69,10 +83,26 @@ func (w *workspace) publish(m *Manifest) error {
 			return err
 		}
 	}
+	sum := sumBytes(data)
+	if remember {
+		known := []string{sum}
+		if w.recorded {
+			known = append(known, w.sum)
+		}
+		w.recordErr = w.record.write(known...)
+	}
 	if err := writeFile(filepath.Join(stage, ManifestFile), data); err != nil {
 		return err
 	}
-	return w.finish(m)
+	if err := w.finish(m); err != nil {
+		return err
+	}
+	w.sum = sum
+	if remember && w.recordErr == nil {
+		w.recordErr = w.record.write(sum)
+		w.recorded, w.authentic = true, true
+	}
+	return nil
 }
 
 // finish does the renames. It is also what completes a killed run, so it takes
@@ -186,6 +216,7 @@ func (w *workspace) clean() (removed int, err error) {
 	if text, err := w.root.ReadFile(ignoreFile); err == nil && string(text) == ignoreText {
 		w.root.Remove(ignoreFile)
 	}
+	w.record.remove()
 	w.prev, w.made = nil, true // close removes the folder if it is empty
 	return removed, nil
 }

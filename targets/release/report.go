@@ -59,7 +59,11 @@ func (m *Manifest) facts() []page.Fact {
 	row("time of the sources", m.Source.Time.UTC().Format(time.RFC3339))
 	row("sources (SHA-256)", m.Source.Digest)
 	if id := m.Identity; id != nil {
-		row("signed by", id.Subject)
+		if m.refused() {
+			row("said to be signed by", id.Subject)
+		} else {
+			row("signed by", id.Subject)
+		}
 		row("issued by", id.Issuer)
 		row("certificate (SHA-256)", id.Fingerprint)
 		row("valid until", id.NotAfter.UTC().Format(time.RFC3339))
@@ -70,6 +74,12 @@ func (m *Manifest) facts() []page.Fact {
 	row("Go", m.Go)
 	row("machine", m.Machine)
 	return facts
+}
+
+// refused reports whether the last verification refused what the manifest says
+// of the release as a whole, the signer among it.
+func (m *Manifest) refused() bool {
+	return slices.ContainsFunc(m.Results, func(r compat.Result) bool { return r.Case == ManifestFile && r.Status == compat.Fail })
 }
 
 func (m *Manifest) verdictLine() string {
@@ -192,7 +202,7 @@ func summarize(p *Progress, m *Manifest, dir string, total time.Duration) {
 	}
 	p.Printf("")
 	p.Printf("%s %s: %s, %s in %s", m.Name, m.Version, plural(len(m.Artifacts), "file"), size(bytes), dir)
-	if id := m.Identity; id != nil {
+	if id := m.Identity; id != nil && !m.refused() {
 		who := id.Subject
 		if id.Development {
 			who += " (for development: nobody else trusts it)"

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 
@@ -31,7 +32,7 @@ func signAll(ctx context.Context, s *signer, bins []binary, w *workspace, p *Pro
 		e, err := signOne(ctx, s, b, w)
 		if err != nil {
 			done("failed")
-			return &fileFailure{path: b.Path, text: strings.TrimPrefix(err.Error(), b.file+": "), err: err}
+			return &fileFailure{path: b.Path, text: strings.TrimPrefix(err.Error(), b.Path+": "), err: err}
 		}
 		done(e.Signature.Scheme)
 		entries[i] = e
@@ -42,24 +43,45 @@ func signAll(ctx context.Context, s *signer, bins []binary, w *workspace, p *Pro
 
 func signOne(ctx context.Context, s *signer, b binary, w *workspace) (Entry, error) {
 	e := b.Entry
-	scheme, err := s.config.For(b.file)
+	src, err := w.keep(ctx, "unsigned", b.Path, b.file, b.SHA256)
 	if err != nil {
 		return e, err
 	}
-	dst, err := w.create(b.Path)
+	defer os.Remove(src)
+	scheme, err := s.config.For(src)
+	if err != nil {
+		return e, ofArtifact(b.Path, src, err)
+	}
+	dst, err := w.privatePath("signed", b.Path)
 	if err != nil {
 		return e, err
 	}
-	sig, err := scheme.Sign(ctx, b.file, dst, s.key, s.stamps)
+	sig, err := scheme.Sign(ctx, src, dst, s.key, s.stamps)
 	if err != nil {
-		return e, err
+		return e, ofArtifact(b.Path, src, err)
 	}
 	if err := describeFile(ctx, dst, &e); err != nil {
 		return e, err
 	}
 	e.Signature = describeSignature(sig)
 	e.SignKey = s.keyFor(b.Unsigned)
-	return e, nil
+	return e, w.adopt(ctx, dst, b.Path)
+}
+
+// ofArtifact makes an error about a private copy one about the artifact.
+func ofArtifact(rel, private string, err error) error {
+	text := strings.TrimPrefix(strings.ReplaceAll(withoutFile(err).Error(), private, rel), rel+": ")
+	return &fileFailure{path: rel, text: text, err: err}
+}
+
+// withoutFile takes the name of a file out of an error: the one who reports it
+// names the artifact.
+func withoutFile(err error) error {
+	var s *signing.Error
+	if errors.As(err, &s) {
+		s.File = ""
+	}
+	return err
 }
 
 // describeFile fills in what a file's bytes and mode say.

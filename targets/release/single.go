@@ -156,11 +156,14 @@ func loadOptional(o Options, t TrustOverride) (*Config, error) {
 	c := &Config{}
 	if exists(filepath.Join(o.dir(), ConfigFile)) {
 		var err error
-		if c, err = Load(o.dir()); err != nil {
+		if c, err = loadForFiles(o.dir()); err != nil {
 			return nil, err
 		}
 	}
 	c.fill()
+	if err := o.takeStamps(c); err != nil {
+		return nil, err
+	}
 	// What a person writes on the command line is relative to where they are.
 	for _, f := range []struct {
 		given string

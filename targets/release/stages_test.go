@@ -214,7 +214,7 @@ func TestVerdictsAreReused(t *testing.T) {
 			t.Errorf("results: %+v", m.Results)
 		}
 		if !w.unchanged(m) {
-			if err := w.publish(m); err != nil {
+			if err := w.publish(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -42,6 +42,17 @@ type workspace struct {
 	root *os.Root
 	prev *Manifest // what the folder holds; nil if nothing of ours
 
+	project   string // the module's folder
+	record    *record
+	authentic bool   // prev is what this machine wrote, or what the user gave the SHA-256 of
+	recorded  bool   // prev is what this machine wrote
+	sum       string // SHA-256 of prev's JSON
+	doubt     string // why prev is not authentic
+	recordErr error  // why the record could not be written
+
+	private     string // folder of this run alone, after begin
+	privateLock *os.File
+
 	lock   *os.File
 	made   bool // the dist folder was made by this run
 	ours   bool // the stage folder was made by this run, or by one that was killed
@@ -49,18 +60,18 @@ type workspace struct {
 
 	mu     sync.Mutex
 	staged map[string]bool
-	sums   map[string]string // of previous artifacts that are unharmed: path to SHA-256
+	sums   map[string]string // of previous artifacts that are intact: path to SHA-256
 	shelf  int               // numbers scratch folders
 }
 
 // openWorkspace takes the dist folder for this run, and mends what a killed
 // run left. Folders are made if make is true; else a missing one is an error.
-func openWorkspace(dir string, create bool) (_ *workspace, err error) {
+func openWorkspace(o Options, dir string, create bool) (_ *workspace, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{dir: dir, staged: map[string]bool{}, sums: map[string]string{}}
+	w := &workspace{dir: dir, project: o.dir(), staged: map[string]bool{}, sums: map[string]string{}}
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && create:
@@ -96,7 +107,11 @@ func openWorkspace(dir string, create bool) (_ *workspace, err error) {
 	if err := w.recover(); err != nil {
 		return nil, err
 	}
-	if w.prev, err = ReadManifest(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if w.prev, w.sum, err = readManifest(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	w.record = o.record(dir)
+	if err := w.vouch(w.sum, o.Manifest); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -108,6 +123,9 @@ func (w *workspace) begin() error {
 	if err == nil {
 		w.ours = true
 		err = w.root.WriteFile(path.Join(stageDir, stageMark), []byte(stageText), 0o666)
+	}
+	if err == nil {
+		err = w.makePrivate()
 	}
 	if err != nil {
 		return w.readOnly(err)
@@ -203,6 +221,7 @@ func (w *workspace) readOnly(err error) error {
 // close gives the folder back. Without a publish before it, nothing of this
 // run remains.
 func (w *workspace) close() {
+	w.removePrivate()
 	if w.root != nil {
 		w.removeStage()
 		if w.ignore {
@@ -261,32 +280,8 @@ func (w *workspace) isStaged(rel string) bool {
 	return w.staged[rel]
 }
 
-// view makes a folder in which every artifact stands in its place, as it will
-// after publish, by links.
-func (w *workspace) view(paths []string) (string, error) {
-	w.mu.Lock()
-	w.shelf++
-	base := fmt.Sprintf("view%d", w.shelf)
-	w.mu.Unlock()
-	dir := filepath.Join(w.dir, stageDir, "tmp", base)
-	for _, rel := range paths {
-		link, err := w.scratch(path.Join(base, rel))
-		if err != nil {
-			return "", err
-		}
-		// Some programs look at no symbolic link; some file systems have no other.
-		if os.Link(w.file(rel), link) == nil {
-			continue
-		}
-		if err := os.Symlink(w.file(rel), link); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
-}
-
-// inspect hashes the artifacts of the previous manifest, so that reusable can
-// tell which are unharmed.
+// inspect hashes the artifacts of the previous manifest, so that intact can
+// tell which are as it says.
 func (w *workspace) inspect(ctx context.Context) error {
 	if w.prev == nil {
 		return nil
@@ -308,9 +303,18 @@ func (w *workspace) inspect(ctx context.Context) error {
 	})
 }
 
-// reusable returns the previous artifact at rel if its file is as the manifest
-// says.
+// reusable returns the previous artifact at rel if what the manifest says of
+// how it was made is to be believed, and its file is as the manifest says.
 func (w *workspace) reusable(rel string) *Entry {
+	if !w.authentic {
+		return nil
+	}
+	return w.intact(rel)
+}
+
+// intact returns the previous artifact at rel if its file is as the manifest
+// says. Anybody may have written both.
+func (w *workspace) intact(rel string) *Entry {
 	e := w.prev.Entry(rel)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -320,7 +324,7 @@ func (w *workspace) reusable(rel string) *Entry {
 	return e
 }
 
-// harm says in what way an artifact that is not reusable differs from the
+// harm says in what way an artifact that is not intact differs from the
 // manifest.
 func (w *workspace) harm(rel string) error {
 	e := w.prev.Entry(rel)

@@ -29,9 +29,14 @@ func manifestOf(entries ...Entry) *Manifest {
 	return &Manifest{Schema: Schema, Name: "notes", Version: "1", Artifacts: entries}
 }
 
+// testOptions keep the record of a dist folder beside it.
+func testOptions(dir string) Options {
+	return Options{Dir: filepath.Dir(dir), StateDir: filepath.Join(filepath.Dir(filepath.Dir(dir)), "state")}
+}
+
 func open(t *testing.T, dir string) *workspace {
 	t.Helper()
-	w, err := openWorkspace(dir, true)
+	w, err := openWorkspace(testOptions(dir), dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +54,7 @@ func released(t *testing.T, dir string) {
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.publish(manifestOf(put(t, w, "bin/a/one", "1"), put(t, w, "two", "2"))); err != nil {
+	if err := w.publish(t.Context(), manifestOf(put(t, w, "bin/a/one", "1"), put(t, w, "two", "2"))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -104,7 +109,7 @@ func TestPublish(t *testing.T) {
 	if err := w.begin(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.publish(manifestOf(put(t, w, "two", "II"), put(t, w, "bin/b/three", "3"))); err != nil {
+	if err := w.publish(t.Context(), manifestOf(put(t, w, "two", "II"), put(t, w, "bin/b/three", "3"))); err != nil {
 		t.Fatal(err)
 	}
 	w.close()
@@ -178,7 +183,7 @@ func TestKilled(t *testing.T) {
 	want := func(t *testing.T) []string {
 		dir := filepath.Join(t.TempDir(), "dist")
 		w, m := prepare(t, dir)
-		if err := w.publish(m); err != nil {
+		if err := w.publish(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
 		w.close()
@@ -208,6 +213,9 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		pages[ManifestFile] = data
+		if err := w.record.write(sumBytes(data), w.sum); err != nil {
+			t.Fatal(err)
+		}
 		for name, data := range pages {
 			if err := writeFile(filepath.Join(dir, stageDir, name), data); err != nil {
 				t.Fatal(err)
@@ -246,6 +254,41 @@ func TestKilled(t *testing.T) {
 			t.Errorf("not as before:\n%v\n%v", before, after)
 		}
 	})
+}
+
+// What was replaced after it was hashed is not published.
+func TestPublishChanged(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(file string) error{
+		"other bytes": func(file string) error { return os.WriteFile(file, []byte("3"), 0o644) },
+		"longer":      func(file string) error { return os.WriteFile(file, []byte("22"), 0o644) },
+		"gone":        os.Remove,
+		"mode":        func(file string) error { return os.Chmod(file, 0o755) },
+		"link": func(file string) error {
+			return errors.Join(os.Rename(file, file+".real"), os.Symlink(file+".real", file))
+		},
+	} {
+		for _, staged := range []bool{true, false} {
+			dir := filepath.Join(t.TempDir(), "dist")
+			released(t, dir)
+			w := open(t, dir)
+			if err := w.begin(); err != nil {
+				t.Fatal(err)
+			}
+			e := *w.prev.Entry("two")
+			if staged {
+				e = put(t, w, "two", "2")
+			}
+			if err := change(w.file("two")); err != nil {
+				t.Fatal(err)
+			}
+			err := w.publish(t.Context(), manifestOf(*w.prev.Entry("bin/a/one"), e))
+			if exitCode(err) != ExitTampered || !strings.Contains(err.Error(), "two: tampered: it was changed while this run worked") {
+				t.Errorf("%s, staged %v: %v", name, staged, err)
+			}
+			w.close()
+		}
+	}
 }
 
 func TestPublishFails(t *testing.T) {
@@ -305,7 +348,7 @@ func TestLock(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "dist")
 	w := open(t, dir)
-	if _, err := openWorkspace(dir, true); exitCode(err) != ExitUsage || !strings.Contains(err.Error(), "another hallmark is at work") {
+	if _, err := openWorkspace(testOptions(dir), dir, true); exitCode(err) != ExitUsage || !strings.Contains(err.Error(), "another hallmark is at work") {
 		t.Errorf("a second run: %v", err)
 	}
 	w.close()
@@ -401,7 +444,7 @@ func TestIgnored(t *testing.T) {
 	if got := git("status", "--porcelain"); got != "" {
 		t.Errorf("while at work: %s", got)
 	}
-	if err := w.publish(manifestOf(e)); err != nil {
+	if err := w.publish(t.Context(), manifestOf(e)); err != nil {
 		t.Fatal(err)
 	}
 	w.close()
