@@ -135,7 +135,7 @@ type processStat struct {
 	state                  byte
 	parent, group, session int
 	started                int64  // clock ticks since the machine started
-	environment            uint64 // address of the environment; 0 until exec has put it there
+	environment            uint64 // address of the environment's end, also of an empty one; 0 until exec has put all of it there
 }
 
 func readStat(pid int) (s processStat, ok bool) {
@@ -145,14 +145,14 @@ func readStat(pid int) (s processStat, ok bool) {
 	}
 	// The second field is the program's name in parentheses, which may hold anything.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 48 {
+	if len(fields) < 49 {
 		return s, false
 	}
 	s.state = fields[0][0]
 	s.parent, _ = strconv.Atoi(fields[1])
 	s.group, _ = strconv.Atoi(fields[2])
 	s.session, _ = strconv.Atoi(fields[3])
-	s.environment, _ = strconv.ParseUint(fields[47], 10, 64)
+	s.environment, _ = strconv.ParseUint(fields[48], 10, 64)
 	s.started, err = strconv.ParseInt(fields[19], 10, 64)
 	return s, err == nil
 }

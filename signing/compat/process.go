@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -119,7 +120,11 @@ func (p program) execute(ctx context.Context, path, dir string, stdin io.Reader,
 	started := time.Now()
 	err := cmd.Run()
 	killGroup(cmd)
-	killOrphans(mark, started, adopts)
+	// Programs in a prefix of Wine share its server and its services, whichever
+	// of them started these. They are killed with the prefix; see killMarked.
+	if !slices.ContainsFunc(p.env, func(kv string) bool { return strings.HasPrefix(kv, "WINEPREFIX=") }) {
+		killOrphans(mark, started, adopts)
+	}
 
 	a := answer{stdout: string(stdout.kept), stderr: string(stderr.kept), exit: -1}
 	if cmd.ProcessState != nil {
