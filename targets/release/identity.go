@@ -52,9 +52,8 @@ type anchors struct {
 	caFile, tsaFile   string // where they come from; empty: from the identity, so they are in no file yet
 	shipCA, shipTSA   bool   // put them into the dist folder
 	caRoots, tsaRoots *x509.CertPool
-	roots             []*x509.Certificate // of both
-	signer            []byte              // PEM; empty: no scheme needs it
-	signerFile        string              // empty: it is in no file yet
+	signer            []byte // PEM; empty: no scheme needs it
+	signerFile        string // empty: it is in no file yet
 	known, pinned     []*x509.Certificate
 	pgp, apk          []byte // public keys of who signs packages; empty: nobody does
 	pgpFile, apkFile  string // empty: in no file yet
@@ -290,19 +289,29 @@ func (a anchors) pools() (anchors, error) {
 	if !a.tsaRoots.AppendCertsFromPEM(a.tsa) {
 		return a, usage("trust.tsa: %s holds no certificate", a.tsaFile)
 	}
-	for rest := slices.Concat(a.ca, []byte("\n"), a.tsa); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return a, nil
-		}
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil { // the pools pass others over, too
-			a.roots = append(a.roots, c)
-		}
-	}
+	return a, nil
 }
 
 func (a anchors) trust() signing.Trust {
-	return signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Anchors: a.roots, Known: a.known, Pinned: a.pinned, CRLs: a.crls, Policy: a.policy}
+	t := signing.Trust{Roots: a.caRoots, TSARoots: a.tsaRoots, Known: a.known, Pinned: a.pinned, CRLs: a.crls, Policy: a.policy}
+	if slices.Contains(a.policy.Off, signing.RuleWeak) {
+		t.Anchors = a.roots()
+	}
+	return t
+}
+
+// roots returns the certificates of both pools.
+func (a anchors) roots() []*x509.Certificate {
+	var roots []*x509.Certificate
+	for rest := slices.Concat(a.ca, []byte("\n"), a.tsa); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return roots
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil { // the pools pass others over, too
+			roots = append(roots, c)
+		}
+	}
 }
 
 // key is the digest of the certificates.

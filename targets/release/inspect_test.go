@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -59,5 +61,27 @@ func TestInspectVerdict(t *testing.T) {
 	}
 	if code(VerifyFile(t.Context(), o, io.Discard, filepath.Join(dir, "h01_8_nested_9th_bad.exe"), false, trust)) != ExitMalformed {
 		t.Error("a file with nine signatures is accepted")
+	}
+}
+
+// TestVerifyWeak judges a real file whose chains are signed with SHA-1, by roots
+// that the command line names.
+func TestVerifyWeak(t *testing.T) {
+	t.Parallel()
+	const system = "/etc/ssl/certs/ca-certificates.crt"
+	if data, err := os.ReadFile(system); err != nil || !bytes.Contains(data, []byte("-----BEGIN")) {
+		t.Skip("SKIP: this machine has no root certificates: install the Debian package ca-certificates")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/saferwall/pe").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(strings.TrimSpace(string(out)), "test", "brave.exe")
+	o := Options{Dir: t.TempDir(), KeyDir: t.TempDir()}
+	for off, good := range map[string]bool{"": false, "timestamp-legacy": false, "weak-digest": false, "weak-digest,timestamp-legacy": true} {
+		err := VerifyFile(t.Context(), o, io.Discard, file, false, TrustOverride{CA: system, TSA: system, Off: off})
+		if (err == nil) != good {
+			t.Errorf("without %q: %v", off, err)
+		}
 	}
 }
