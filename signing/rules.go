@@ -32,7 +32,7 @@ func Rules() []RuleInfo {
 		{RuleWeakKey, "no RSA key under 2048 bits, of signer and timestamp authority", "keys that can be factored", true},
 		{RuleUsage, "the signer's certificate is for code signing; an MSIX package is signed by its publisher", "a web server's key as a signer of programs", true},
 		{RuleChain, "the signer's chain ends in a trusted root", "anybody as a signer", true},
-		{RuleRevoked, "no given revocation list has a certificate of the chain, at the time of the timestamp", "keys that were reported stolen", true},
+		{RuleRevoked, "no given revocation list has a certificate of the chain, at the time of the timestamp; each is complete, of today and understood", "keys that were reported stolen", true},
 		{RuleValidity, "the chain was valid at the time of the timestamp, or is now", "certificates long expired", true},
 		{RuleTimestamp, "there is a timestamp", "a signature that dies with its certificate", true},
 		{RuleLegacy, "it is no PKCS #9 countersignature, the form before RFC 3161", "timestamps over SHA-1 by authorities long closed", true},

@@ -41,7 +41,7 @@ func buildChain(leaf *x509.Certificate, intermediates []*x509.Certificate, roots
 		}
 		return nil, err
 	}
-	s := chainSearch{candidates: slices.Concat(intermediates, trust.Anchors), options: options, usage: usage}
+	s := chainSearch{candidates: slices.Concat(intermediates, trust.Anchors), options: options, usage: usage, tails: make(map[*x509.Certificate][][]*x509.Certificate)}
 	if chain := s.extend([]*x509.Certificate{leaf}); chain != nil {
 		return chain, nil
 	}
@@ -68,6 +68,7 @@ type chainSearch struct {
 	options    x509.VerifyOptions
 	usage      x509.ExtKeyUsage
 	tries      int
+	tails      map[*x509.Certificate][][]*x509.Certificate // what crypto/x509 said of a candidate
 	expired    *x509.CertificateInvalidError
 }
 
@@ -75,11 +76,14 @@ type chainSearch struct {
 func (s *chainSearch) extend(path []*x509.Certificate) []*x509.Certificate {
 	c := path[len(path)-1]
 	if len(path) > 1 {
-		if chains, err := c.Verify(s.options); err == nil {
-			for _, tail := range chains {
-				if s.fits(path[:len(path)-1], tail) {
-					return slices.Concat(path[:len(path)-1], tail)
-				}
+		tails, asked := s.tails[c]
+		if !asked {
+			tails, _ = c.Verify(s.options) // an error means that there are none
+			s.tails[c] = tails
+		}
+		for _, tail := range tails {
+			if s.fits(path[:len(path)-1], tail) {
+				return slices.Concat(path[:len(path)-1], tail)
 			}
 		}
 	}
