@@ -1,8 +1,10 @@
 package targets_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -359,13 +361,19 @@ func TestPublishesByManifest(t *testing.T) {
 		return // GitHub's runners have it; nothing else of this project needs it
 	}
 	dir, bin := t.TempDir(), t.TempDir()
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	empty := sum("")
+	sums := empty + "  bin/linux_amd64/notes\n" + empty + "  notes 1.zip\n" + empty + "  trust/ca.pem\n"
+	manifest := fmt.Sprintf(`{"artifacts": [{"path": "SHA256SUMS", "sha256": %q}, {"path": "bin/linux_amd64/notes", "sha256": %q}, {"path": "notes 1.zip", "sha256": %q}, {"path": "trust/ca.pem", "sha256": %q}]}`,
+		sum(sums), empty, empty, empty)
 	for name, text := range map[string]string{
-		"dist/manifest.json":         `{"artifacts": [{"path": "SHA256SUMS"}, {"path": "bin/linux_amd64/notes"}, {"path": "notes 1.zip"}]}`,
+		"dist/manifest.json":         manifest,
 		"dist/report.md":             "",
 		"dist/report.html":           "",
-		"dist/SHA256SUMS":            "",
+		"dist/SHA256SUMS":            sums,
 		"dist/bin/linux_amd64/notes": "",
 		"dist/notes 1.zip":           "",
+		"dist/trust/ca.pem":          "",
 		"dist/stray.zip":             "",
 	} {
 		file := filepath.Join(dir, filepath.FromSlash(name))
@@ -378,15 +386,122 @@ func TestPublishesByManifest(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "gh"), []byte(fake), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GITHUB_REF_NAME=v1", "RUNNER_TEMP=" + t.TempDir()}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	publish := func(manifest string) (string, error) {
+		os.Remove(filepath.Join(dir, "uploaded"))
+		// As GitHub runs it.
+		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GITHUB_REF_NAME=v1", "RUNNER_TEMP=" + t.TempDir(), "MANIFEST=" + manifest}
+		out, err := cmd.CombinedOutput()
+		got, _ := os.ReadFile(filepath.Join(dir, "uploaded"))
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return string(got), err
 	}
-	got, err := os.ReadFile(filepath.Join(dir, "uploaded"))
-	if want := "<release><upload><v1><--clobber><dist/SHA256SUMS><dist/notes 1.zip><dist/manifest.json><dist/report.md><dist/report.html>"; err != nil || string(got) != want {
+	got, err := publish(sum(manifest))
+	want := "<release><upload><v1><--clobber><dist/SHA256SUMS><dist/notes 1.zip><dist/trust/ca.pem><dist/manifest.json><dist/report.md><dist/report.html><all-files.tar.gz>"
+	if err != nil || got != want {
 		t.Errorf("uploaded %s, %v, want %s", got, err, want)
+	}
+	out, err := exec.CommandContext(t.Context(), "tar", "-tzf", filepath.Join(dir, "all-files.tar.gz")).Output()
+	if err != nil || string(out) != "SHA256SUMS\nbin/linux_amd64/notes\nnotes 1.zip\ntrust/ca.pem\nmanifest.json\nreport.md\nreport.html\n" {
+		t.Errorf("all-files.tar.gz holds %s, %v", out, err)
+	}
+	// Another manifest than the one that was signed, and another file.
+	if got, err := publish(empty); err == nil || got != "" {
+		t.Errorf("another manifest: uploaded %s", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "dist", "notes 1.zip"), []byte("evil"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := publish(sum(manifest)); err == nil || got != "" {
+		t.Errorf("another file: uploaded %s", got)
+	}
+}
+
+// The jobs unpack nothing but regular files and folders below dist/, after what
+// they run was compiled.
+func TestUnpacks(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile(filepath.Join(root(t), ".github", "workflows", "release.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w workflow
+	if err := yaml.Unmarshal(data, &w); err != nil {
+		t.Fatal(err)
+	}
+	script, unpacking := "", 0
+	for name, j := range w.Jobs {
+		fetched := false
+		for _, step := range j.Steps {
+			fetched = fetched || strings.HasPrefix(step.Uses, "actions/download-artifact@")
+			if fetched && (strings.Contains(step.Run, "go tool") || strings.Contains(step.Run, "go run") || strings.Contains(step.Run, "go build")) {
+				t.Errorf("job %s compiles after a tar file was fetched: %s", name, step.Run)
+			}
+			if step.Name != "Unpack" {
+				if strings.Contains(step.Run, "tar -x") {
+					t.Errorf("job %s unpacks in the step %s", name, step.Name)
+				}
+				continue
+			}
+			unpacking++
+			if script != "" && step.Run != script {
+				t.Errorf("job %s unpacks in another way", name)
+			}
+			script = step.Run
+		}
+	}
+	if unpacking != 5 {
+		t.Fatalf("%d jobs unpack", unpacking)
+	}
+	// So many that what lists them is still writing when the first is refused.
+	many := []tar.Header{{Name: "magefile.go", Mode: 0o644}}
+	for i := range 5000 {
+		many = append(many, tar.Header{Name: fmt.Sprintf("dist/%080d", i), Mode: 0o644})
+	}
+	for name, test := range map[string]struct {
+		headers []tar.Header
+		ok      bool
+	}{
+		"many":         {many, false},
+		"good":         {[]tar.Header{{Name: "dist/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "dist/bin/a b", Mode: 0o755}}, true},
+		"beside":       {[]tar.Header{{Name: "dist/a", Mode: 0o644}, {Name: "magefile.go", Mode: 0o644}}, false},
+		"prefix":       {[]tar.Header{{Name: "dist/a", Mode: 0o644}, {Name: "distant/a", Mode: 0o644}}, false},
+		"absolute":     {[]tar.Header{{Name: "dist/a", Mode: 0o644}, {Name: "/dist/a", Mode: 0o644}}, false},
+		"above":        {[]tar.Header{{Name: "dist/a", Mode: 0o644}, {Name: "dist/../magefile.go", Mode: 0o644}}, false},
+		"link":         {[]tar.Header{{Name: "dist/a", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, {Name: "dist/a/b", Mode: 0o644}}, false},
+		"dist a link":  {[]tar.Header{{Name: "dist", Typeflag: tar.TypeSymlink, Linkname: "."}}, false},
+		"hard link":    {[]tar.Header{{Name: "dist/a", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}}, false},
+		"pipe":         {[]tar.Header{{Name: "dist/a", Typeflag: tar.TypeFifo, Mode: 0o644}}, false},
+		"line in name": {[]tar.Header{{Name: "dist/a\nmagefile.go", Mode: 0o644}}, false},
+	} {
+		dir := t.TempDir()
+		f, err := os.Create(filepath.Join(dir, "x.tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tw := tar.NewWriter(f)
+		for _, h := range test.headers {
+			if err := tw.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(tw.Close(), f.Close(), os.Mkdir(filepath.Join(dir, "checkout"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", script)
+		cmd.Dir = filepath.Join(dir, "checkout")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TAR=" + filepath.Join(dir, "x.tar"), "RUNNER_TEMP=" + t.TempDir()}
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		entries, err := os.ReadDir(cmd.Dir)
+		if err != nil || len(entries) > 1 || !test.ok && len(entries) != 0 || test.ok && entries[0].Name() != "dist" {
+			t.Errorf("%s: the checkout holds %v, %v", name, entries, err)
+		}
 	}
 }
 
