@@ -249,12 +249,14 @@ func verifyPE(ctx context.Context, r io.ReaderAt, size int64, trust Trust) (*Sig
 	v := &peVerifier{ctx: ctx, file: p, r: r, trust: trust, digests: make(map[crypto.Hash][]byte), pages: make(map[crypto.Hash][]byte)}
 	var primary *Signature
 	var worst error
+	at := p.tableOffset // of the entry
 	for i, der := range ders {
 		sig, err := v.verify(der, 0)
 		var e *Error
 		if errors.As(err, &e) && e.Kind == Malformed && e.Offset == 0 {
-			e.Offset = p.tableOffset
+			e.Offset = at
 		}
+		at += (int64(binary.LittleEndian.Uint32(table[at-p.tableOffset:])) + 7) &^ 7
 		worst = graver(worst, err)
 		if i == 0 {
 			primary = sig

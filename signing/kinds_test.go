@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"encoding/asn1"
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -103,4 +104,24 @@ func TestKeyAlgorithm(t *testing.T) {
 	b[bytes.LastIndex(b, []byte("impbyord"))] ^= 1
 	_, err = verifyBytes(t, Authenticode{}, b, trust)
 	wantError(t, err, Tampered, RuleDigest)
+}
+
+// TestEntryOffset holds that an error in the second entry of a certificate table
+// says where that is.
+func TestEntryOffset(t *testing.T) {
+	t.Parallel()
+	b := readFile(t, filepath.Join(casesDir, "a00_control.exe"))
+	p, err := readPE(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := certificateTable([]byte{0x30, 3, 2, 1, 1})
+	b = append(b, bad...)
+	binary.LittleEndian.PutUint32(b[p.certDir+4:], uint32(p.tableSize)+uint32(len(bad)))
+	_, err = verifyBytes(t, Authenticode{}, b, caseTrust(t))
+	wantError(t, err, Malformed, RuleDER)
+	var e *Error
+	if errors.As(err, &e); e.Offset != p.tableOffset+p.tableSize {
+		t.Errorf("offset %#x, want %#x", e.Offset, p.tableOffset+p.tableSize)
+	}
 }
