@@ -74,6 +74,7 @@ func runScripts(t *testing.T, folder string) {
 			"flip":      flip,
 			"pkcs12":    writePKCS12,
 			"answer":    answer,
+			"askagain":  askAgain,
 			"tmpfs":     tmpfs,
 			"tsaserver": serveTSA,
 			"tsawait":   waitTSA,

@@ -155,7 +155,7 @@ func (j cmsJudge) timestamp(ctx context.Context, dir string, i int, s signer, tr
 // command cuts with head and tail what verify cuts.
 func (j cmsJudge) command(file string, trust Trust) string {
 	const sig, content = "signature.der", "content"
-	f, err := os.Open(file)
+	f, err := os.Open(trust.find(file))
 	if err != nil {
 		return ""
 	}

@@ -74,6 +74,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -88,6 +89,18 @@ type Trust struct {
 	SignerFile    string `json:"signerFile,omitempty"`    // PEM, the signer's certificate and those above it, for signatures that hold none
 	PolicyFile    string `json:"policyFile,omitempty"`    // DER, an IPE policy as the content of a CMS by the same signer; empty = none, and IPE is not asked
 	IMAPolicyFile string `json:"imaPolicyFile,omitempty"` // text, rules for IMA's appraisal; empty = each file must have a signature of its version
+
+	// Dir is where Judge.Command finds a file whose name is relative; empty: the current
+	// folder. The command is for that folder, wherever a copy of it is.
+	Dir string `json:"-"`
+}
+
+// find returns where a file of a command is.
+func (t Trust) find(file string) string {
+	if t.Dir == "" || filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(t.Dir, file)
 }
 
 // check tells an unusable trust file from a signature that is not trusted:

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/x509"
@@ -75,7 +76,7 @@ func opensslP7S() Judge {
 		},
 		Command: func(file string, trust Trust) string {
 			var at time.Time
-			if cms, err := beside(j.name, file, suffixP7S); err == nil {
+			if cms, err := beside(j.name, trust.find(file), suffixP7S); err == nil {
 				if signers, err := readSigners(cms); err == nil && len(signers) == 1 && signers[0].token != nil {
 					at = tokenTime(signers[0].token)
 				}
@@ -120,7 +121,7 @@ func opensslVerity() Judge {
 			return j.judge(ctx, cms, bytes.NewReader(formatted), trust)
 		},
 		Command: func(file string, trust Trust) string {
-			cms, _ := beside(v.name, file, suffixVerity)
+			cms, _ := beside(v.name, trust.find(file), suffixVerity)
 			var at time.Time
 			if signers, err := readSigners(cms); err == nil && len(signers) == 1 && signers[0].token != nil {
 				at = tokenTime(signers[0].token)
@@ -263,7 +264,7 @@ func cosign() Judge {
 			return p.unclear(a, fmt.Sprintf("it ends with exit code %d", a.exit))
 		},
 		Command: func(file string, trust Trust) string {
-			return line(append([]string{p.name}, args(file, filepath.Join(filepath.Dir(trust.CAFile), "trusted_root.json"))...)...)
+			return p.search() + line(append([]string{p.name}, args(file, filepath.Join(filepath.Dir(cmp.Or(trust.SignerFile, trust.CAFile)), "trusted_root.json"))...)...)
 		},
 	}
 }

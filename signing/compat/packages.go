@@ -317,7 +317,7 @@ func opensslAPK() Judge {
 			return p.readDgst(a)
 		},
 		Command: func(file string, trust Trust) string {
-			parts, size, err := lookAtAPK(file)
+			parts, size, err := lookAtAPK(trust.find(file))
 			if err != nil {
 				return line("tar", "-tvzf", argument(file))
 			}

@@ -234,6 +234,30 @@ func argument(file string) string {
 	return file
 }
 
+// cacheFolder is the user's cache folder for a POSIX shell, as os.UserCacheDir
+// finds it on Linux.
+const cacheFolder = "${XDG_CACHE_HOME:-$HOME/.cache}"
+
+// inCache writes a path for a POSIX shell: one in the user's cache folder as that
+// of whoever runs the command.
+func inCache(path string) string {
+	if cache, err := os.UserCacheDir(); err == nil {
+		if rest, ok := strings.CutPrefix(path, cache+"/"); ok {
+			return `"` + cacheFolder + `"/` + quote(rest)
+		}
+	}
+	return quote(path)
+}
+
+// search makes a shell look for a program that `mage setup` builds where it puts
+// that, too.
+func (p program) search() string {
+	if p.built == "" {
+		return ""
+	}
+	return `PATH="$PATH:` + cacheFolder + "/hallmark/tools/" + p.built + `" `
+}
+
 // line joins words to a command line for a POSIX shell.
 func line(words ...string) string {
 	quoted := make([]string, len(words))

@@ -49,7 +49,7 @@ func relic() Judge {
 			return look.knownLimit(p.readRelic(a, argument(file)), unread)
 		},
 		Command: func(file string, trust Trust) string {
-			return line(append([]string{p.name}, args(file, trust)...)...)
+			return p.search() + line(append([]string{p.name}, args(file, trust)...)...)
 		},
 	}
 }
@@ -136,7 +136,9 @@ func saferwall() Judge {
 			return look.knownLimit(p.readSaferwall(a, look.late()), unread)
 		},
 		Command: func(file string, trust Trust) string {
-			return line(append(append(append([]string{"env"}, env(trust)...), p.name), args(file)...)...)
+			// It ends with 0 whatever it finds.
+			return p.search() + line(append(append(append([]string{"env"}, env(trust)...), p.name), args(file)...)...) +
+				` | awk '/(Certificate|Signature) valid: true/ {good++} /valid: false/ {bad++} END {exit !(good && !bad)}'`
 		},
 	}
 }
@@ -240,7 +242,7 @@ func chktrust() Judge {
 		Command: func(file string, trust Trust) string {
 			return line("mkdir", "-p", "trust/"+store) + " && " +
 				line("openssl", "x509", "-in", argument(or(trust.CAFile)), "-outform", "der", "-out", "trust/"+store+"/root.cer") + " && " +
-				`XDG_CONFIG_HOME="$PWD/trust" ` + line(p.name, exe, "-q", argument(file))
+				`XDG_CONFIG_HOME="$PWD/trust" ` + line(p.name) + " " + inCache(exe) + " " + line("-q", argument(file))
 		},
 	}
 }
@@ -321,9 +323,9 @@ func digestJudge(p program, hash, complaint *regexp.Regexp, args func(dir, file 
 			}
 			return look.knownLimit(p.readDigest(a, hash, complaint, look.digest), nil)
 		},
-		Command: func(file string, _ Trust) string {
+		Command: func(file string, trust Trust) string {
 			want := "none"
-			if look, err := lookAtPE(file); err == nil {
+			if look, err := lookAtPE(trust.find(file)); err == nil {
 				want = look.digest
 			}
 			return line(append([]string{p.name}, args(".", argument(file))...)...) + " | grep " + want

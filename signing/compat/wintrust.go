@@ -38,7 +38,12 @@ func wintrust() Judge {
 				return ""
 			}
 			env := append(settings(template), withoutServices)
-			return line(append([]string{"env"}, env...)...) + " " + line(key.Path, wintrustProgram, argument(file)) + " | grep 0x00000000"
+			words := []string{"env"}
+			for _, kv := range env {
+				name, value, _ := strings.Cut(kv, "=")
+				words = append(words, name+"="+inCache(value))
+			}
+			return strings.Join(words, " ") + " " + line(key.Path, wintrustProgram, argument(file)) + " | grep 0x00000000"
 		},
 	}
 }

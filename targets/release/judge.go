@@ -280,8 +280,15 @@ func (c *court) askForeign(ctx context.Context, entries []Entry, todo []int, w *
 	byPath := map[string][]compat.Result{}
 	results := compat.Run(ctx, c.judges, cases, trust, runtime.NumCPU())
 	compat.Allow(results, c.judging.Allowed, c.now)
+	asked := map[string]compat.Case{}
+	for _, one := range cases {
+		if one.Trust == nil {
+			one.Trust = &trust
+		}
+		asked[one.Name+"\x00"+one.Scheme] = one
+	}
 	for _, r := range results {
-		r.Command = c.command(r, trust)
+		r.Command = c.command(r, asked[r.Case+"\x00"+r.Scheme])
 		byPath[r.Case] = append(byPath[r.Case], r)
 	}
 	return byPath, ctx.Err()
@@ -293,18 +300,28 @@ func (c *court) hasJudge(scheme string) bool {
 }
 
 // command is how somebody who has the dist folder asks the judge again, in it.
-func (c *court) command(r compat.Result, used compat.Trust) string {
+// It names no file of this machine but those that every machine has.
+func (c *court) command(r compat.Result, asked compat.Case) string {
 	i := slices.IndexFunc(c.judges, func(j compat.Judge) bool { return j.Name == r.Judge && j.Scheme == r.Scheme })
-	if i < 0 || c.judges[i].Command == nil || r.Command == "" {
+	if i < 0 || c.judges[i].Command == nil || r.Command == "" || asked.Trust == nil {
 		return ""
 	}
-	trust := compat.Trust{CAFile: trustCA, TSAFile: trustTSA, SignerFile: trustSigner, PGPFile: trustPGP, APKFile: trustAPK}
-	if !c.anchors.shipTSA && c.anchors.tsaFile != "" && filepath.IsAbs(used.TSAFile) && path.Base(used.TSAFile) != path.Base(trustTSA) {
-		trust.TSAFile = used.TSAFile
+	system, _ := systemCertificates()
+	shipped := func(used, name string) string {
+		if used == "" || used == system {
+			return used
+		}
+		return name
 	}
+	used := asked.Trust
+	trust := compat.Trust{CAFile: shipped(used.CAFile, trustCA), TSAFile: shipped(used.TSAFile, trustTSA), SignerFile: shipped(used.SignerFile, trustSigner),
+		PGPFile: shipped(used.PGPFile, trustPGP), APKFile: shipped(used.APKFile, trustAPK)}
 	file := r.Case
 	if d := signing.DetachedByName(r.Scheme); d != nil {
 		file = strings.TrimSuffix(file, d.Suffix())
+	}
+	if dir, ok := strings.CutSuffix(asked.File, filepath.FromSlash("/"+file)); ok {
+		trust.Dir = dir
 	}
 	if c.judges[i].Definition == nil {
 		return c.judges[i].Command(filepath.FromSlash(file), trust)
@@ -312,7 +329,7 @@ func (c *court) command(r compat.Result, used compat.Trust) string {
 	// The user's judges run in the module's folder.
 	up := strings.Repeat("../", strings.Count(c.dist, "/")+1)
 	for _, p := range []*string{&file, &trust.CAFile, &trust.TSAFile, &trust.SignerFile} {
-		if !filepath.IsAbs(*p) {
+		if *p != "" && !filepath.IsAbs(*p) {
 			*p = path.Join(c.dist, *p)
 		}
 	}
