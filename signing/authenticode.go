@@ -77,7 +77,7 @@ func (a Authenticode) make(ctx context.Context, src, dst string, k *key.Key, ts 
 		if size > maxPESize-maxTableSize {
 			return fail(Unsupported, RuleFormat, 0, "%d bytes: a PE file ends below 4 GiB", size)
 		}
-		p, err := readPE(in, size)
+		p, err := readPEToSign(in, size)
 		if err != nil {
 			return err
 		}

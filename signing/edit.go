@@ -219,7 +219,7 @@ func (a Authenticode) Extract(ctx context.Context, file string) ([]byte, error) 
 		return nil, err
 	}
 	defer in.Close()
-	p, err := readPE(in, info.Size())
+	p, err := readPEToSign(in, info.Size())
 	if err != nil {
 		return nil, inFile(err, file)
 	}
@@ -274,7 +274,7 @@ func Attach(ctx context.Context, src, dst string, signature []byte, trust Trust)
 		if err != nil || len(bytes.Trim(rest, "\x00")) > 0 {
 			return fail(Malformed, RuleDER, 0, "what is to be attached is no signature in DER")
 		}
-		p, err := readPE(in, size)
+		p, err := readPEToSign(in, size)
 		if err != nil {
 			return err
 		}

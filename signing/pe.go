@@ -41,7 +41,16 @@ const (
 
 // readPE finds the parts of a PE file and refuses one whose header does not
 // describe the file that is there.
-func readPE(r io.ReaderAt, size int64) (*peFile, error) {
+func readPE(r io.ReaderAt, size int64) (*peFile, error) { return parsePE(r, size, false) }
+
+// readPEToSign is readPE for a file that is to be signed: a certificate table that
+// does not end where the file does is no table of this file, but content, which the
+// new signature covers. So do osslsigncode and signtool. Such files are a signed
+// stub with a payload behind it, and the uninstaller that a signed NSIS installer
+// writes: its header is the installer's.
+func readPEToSign(r io.ReaderAt, size int64) (*peFile, error) { return parsePE(r, size, true) }
+
+func parsePE(r io.ReaderAt, size int64, toSign bool) (*peFile, error) {
 	var dos [dosHeaderSize]byte
 	if err := readAt(r, dos[:], 0, size); err != nil {
 		return nil, fail(Malformed, RuleFormat, 0, "DOS header: %w", err)
@@ -82,6 +91,9 @@ func readPE(r io.ReaderAt, size int64) (*peFile, error) {
 	entry := opt[dirs+certDirIndex*8:]
 	p.tableOffset = int64(binary.LittleEndian.Uint32(entry))
 	p.tableSize = int64(binary.LittleEndian.Uint32(entry[4:]))
+	if toSign && p.tableOffset+p.tableSize != size && !p.cutShort(r) {
+		p.tableOffset, p.tableSize = 0, 0
+	}
 	if err := p.checkTable(); err != nil {
 		return nil, err
 	}
@@ -126,11 +138,21 @@ func (p *peFile) checkTable() error {
 	case p.tableSize < winCertHeader || p.tableSize > maxTableSize:
 		return fail(Malformed, RuleTable, p.certDir+4, "certificate table of %d bytes, must be %d to %d", p.tableSize, winCertHeader, maxTableSize)
 	case p.tableOffset+p.tableSize > p.size:
-		return fail(Malformed, RuleTable, p.certDir, "certificate table ends at %#x, the file at %#x: it was cut short", p.tableOffset+p.tableSize, p.size)
+		return fail(Malformed, RuleTable, p.certDir, "certificate table ends at %#x, the file at %#x: it was cut short, or the header is another file's", p.tableOffset+p.tableSize, p.size)
 	case p.tableOffset+p.tableSize < p.size:
-		return fail(Malformed, RuleTrailing, p.tableOffset+p.tableSize, "%d bytes after the certificate table", p.size-p.tableOffset-p.tableSize)
+		return fail(Malformed, RuleTrailing, p.tableOffset+p.tableSize, "%d bytes after the certificate table, which its signature does not cover: sign the file again, which covers them", p.size-p.tableOffset-p.tableSize)
 	}
 	return nil
+}
+
+// cutShort reports whether the file ends within its certificate table, rather than
+// that the table is another file's: an entry of that length begins there.
+func (p *peFile) cutShort(r io.ReaderAt) bool {
+	var h [winCertHeader]byte
+	if p.tableOffset+p.tableSize <= p.size || readAt(r, h[:], p.tableOffset, p.size) != nil {
+		return false
+	}
+	return int64(binary.LittleEndian.Uint32(h[:])) <= p.tableSize && binary.LittleEndian.Uint16(h[4:]) == winCertRevision && binary.LittleEndian.Uint16(h[6:]) == winCertPKCS7
 }
 
 // checkSections demands that what sections keep in the file is there, and in
