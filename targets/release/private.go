@@ -195,6 +195,9 @@ func (w *workspace) certain(ctx context.Context, m *Manifest) error {
 		if w.isStaged(rel) {
 			rel = path.Join(stageDir, "new", rel)
 		}
+		if link, err := w.root.Lstat(filepath.FromSlash(rel)); err == nil && !link.Mode().IsRegular() {
+			return tampered(e.Path, "it was changed while this run worked: it is not a regular file any more")
+		}
 		f, err := w.root.OpenFile(filepath.FromSlash(rel), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return tampered(e.Path, "it was changed while this run worked: %w", err)

@@ -264,6 +264,9 @@ func TestPublishChanged(t *testing.T) {
 		"longer":      func(file string) error { return os.WriteFile(file, []byte("22"), 0o644) },
 		"gone":        os.Remove,
 		"mode":        func(file string) error { return os.Chmod(file, 0o755) },
+		"link inside": func(file string) error {
+			return errors.Join(os.Rename(file, file+".real"), os.Symlink(filepath.Base(file)+".real", file))
+		},
 		"link": func(file string) error {
 			return errors.Join(os.Rename(file, file+".real"), os.Symlink(file+".real", file))
 		},
