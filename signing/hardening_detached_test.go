@@ -140,12 +140,22 @@ func containerEdits(t *testing.T, kind string, b, signed []byte) iter.Seq[mutati
 }
 
 // containerOpen lists what no signature covers and no decompressor hands on.
-func containerOpen(kind string) []mutation.Open { return nil }
+func containerOpen(kind string) []mutation.Open {
+	const own = "gzip's own header, which no decompressor hands on"
+	flip, zero, fill := mutation.Flip, mutation.Zero, mutation.Fill
+	return map[string][]mutation.Open{
+		"gz": {
+			{Region: "FLG", Changes: []string{mutation.Exchange}, Reason: own}, {Region: "MTIME", Changes: []string{flip, zero, fill}, Reason: own},
+			{Region: "XFL", Changes: []string{flip}, Reason: own}, {Region: "OS", Changes: []string{flip, zero}, Reason: own},
+		},
+	}[kind]
+}
 
 // detachedSubjects are, for each detached scheme, its signature and the signed
 // file.
 func detachedSubjects(h *hardening, t *testing.T) []mutation.Subject {
-	h.trust.Known = h.key.Chain
+	trust := h.trust
+	trust.Known = h.key.Chain
 	content := bytes.Repeat([]byte("0123456789abcdef"), 300)
 	var subjects []mutation.Subject
 	for _, d := range []Detached{Verity{}, Verity{Hash: crypto.SHA512, NoCerts: true}, IMA{}, IMA{Verity: true}, P7S{}, Bundle{}} {
@@ -167,7 +177,7 @@ func detachedSubjects(h *hardening, t *testing.T) []mutation.Subject {
 		}
 		b := readFile(t, signature)
 		verify := func(file, signature string) error {
-			_, err := d.Verify(t.Context(), file, signature, h.trust)
+			_, err := d.Verify(t.Context(), file, signature, trust)
 			return err
 		}
 		changed := filepath.Join(t.TempDir(), "changed")
@@ -175,10 +185,7 @@ func detachedSubjects(h *hardening, t *testing.T) []mutation.Subject {
 		s := mutation.Subject{Name: name, File: b, Rule: ruleOf, Verify: func(b []byte) error {
 			return errors.Join(os.WriteFile(changed, b, 0o644), verify(file, changed))
 		}}
-		s.Regions, s.Edits = detachedRegions(t, d, b)
-		if d.Name() == "bundle" {
-			s.Open = bundleOpen()
-		}
+		s.Regions, s.Edits, s.Open = detachedRegions(t, d, b)
 		subjects = append(subjects, s, mutation.Subject{
 			Name: name + ": the signed file", File: content, Rule: ruleOf,
 			Regions: []mutation.Region{{Name: "first block", From: 0, To: 4096}, {Name: "rest", From: 4096, To: len(content)}},
@@ -190,9 +197,14 @@ func detachedSubjects(h *hardening, t *testing.T) []mutation.Subject {
 	return subjects
 }
 
-func bundleOpen() []mutation.Open { return nil }
+func bundleOpen() []mutation.Open {
+	return []mutation.Open{
+		{Region: "JSON: punctuation", Changes: []string{mutation.Delete, mutation.Truncate}, Reason: "the newline at the end is blank, as other JSON writers leave it"},
+		{Region: "the JSON as a whole", Changes: []string{"an escape in a string"}, Reason: "JSON has more than one form of a string, and all read the same"},
+	}
+}
 
-func detachedRegions(t *testing.T, d Detached, b []byte) ([]mutation.Region, iter.Seq[mutation.Mutant]) {
+func detachedRegions(t *testing.T, d Detached, b []byte) ([]mutation.Region, iter.Seq[mutation.Mutant], []mutation.Open) {
 	t.Helper()
 	var m mutation.Map
 	switch d.Name() {
@@ -205,13 +217,13 @@ func detachedRegions(t *testing.T, d Detached, b []byte) ([]mutation.Region, ite
 		}
 		m.To("sig", len(b))
 	case "bundle":
-		return bundleRegions(b), bundleEdits(b)
+		return bundleRegions(b), bundleEdits(b), bundleOpen()
 	default:
 		root := message(t, b)
 		root.Regions(&m)
-		return m.Regions, mutation.Edits(root, 1, func(der []byte) []byte { return der })
+		return m.Regions, mutation.Edits(root, 1, func(der []byte) []byte { return der }), mutation.OpenCMS(root)
 	}
-	return m.Regions, nil
+	return m.Regions, nil, nil
 }
 
 // bundleRegions cuts the JSON into punctuation, keys and values.

@@ -61,7 +61,8 @@ func signatureOf(t *testing.T, name string, b []byte) []byte {
 func (h *hardening) subject(t *testing.T, name, file string, b []byte, regions []mutation.Region) mutation.Subject {
 	t.Helper()
 	s := mutation.Subject{Name: name, File: b, Regions: regions, Rule: ruleOf, Verify: h.verifier(t, file, h.trust)}
-	s.Edits = mutation.Edits(message(t, signatureOf(t, file, b)), 0, resign(t, file, b))
+	root := message(t, signatureOf(t, file, b))
+	s.Edits, s.Open = mutation.Edits(root, 0, resign(t, file, b)), mutation.OpenCMS(root)
 	return s
 }
 
@@ -76,6 +77,8 @@ func sipSubjects(h *hardening, t *testing.T) []mutation.Subject {
 		h.subject(t, "CAB", "notes.cab", cab, cabRegions(t, cab)),
 		h.subject(t, "MSIX", "notes.msix", msix, msixRegions(t, msix)),
 	}
+	subjects[0].Open = append(subjects[0].Open, msiOpen()...)
+	subjects[2].Open = append(subjects[2].Open, mutation.Open{Region: "end record: disks", Changes: []string{mutation.Fill}, Reason: "MakeAppx writes 0xFFFF there, and Windows takes it"})
 	for _, s := range []struct{ file, text string }{
 		{"notes.ps1", "Write-Output 'hello'\r\n"},
 		{"notes.ps1xml", "<?xml version=\"1.0\"?>\r\n<Configuration/>\r\n"},
@@ -88,6 +91,20 @@ func sipSubjects(h *hardening, t *testing.T) []mutation.Subject {
 	return append(subjects, catalogSubject(h, t))
 }
 
+// msiOpen lists what neither of the format's two digests has, and what has more
+// than one right value.
+func msiOpen() []mutation.Open {
+	flip, zero := mutation.Flip, mutation.Zero
+	const colour = "the red-black tree's colours, which readers do not look at"
+	return []mutation.Open{
+		{Region: "root: colour", Changes: []string{flip, zero}, Reason: colour}, {Region: "stream: colour", Changes: []string{flip, zero}, Reason: colour},
+		{Region: "signature's entry: colour", Changes: []string{flip, zero}, Reason: colour},
+		{Region: "root: times", Changes: []string{flip}, Reason: "neither digest has them"},
+		{Region: "root: size, lower half", Changes: []string{flip}, Reason: "the mini stream may end anywhere in its last sector"},
+		{Region: "signature's entry: size, lower half", Changes: []string{flip}, Reason: "up to seven zeros may follow the signature"},
+	}
+}
+
 func catalogSubject(h *hardening, t *testing.T) mutation.Subject {
 	program := writeFile(t, "notes.exe", layout{true, 0x8664, 16, []page{{512, 1024}}, 1024}.build(), 0o755)
 	src, _ := catalogOf(t, program)
@@ -96,7 +113,7 @@ func catalogSubject(h *hardening, t *testing.T) mutation.Subject {
 	root := message(t, signed)
 	root.Regions(&m)
 	return mutation.Subject{
-		Name: "security catalog", File: signed, Regions: m.Regions, Rule: ruleOf, Verify: h.verifier(t, "notes.cat", h.trust),
+		Name: "security catalog", File: signed, Regions: m.Regions, Open: mutation.OpenCMS(root), Rule: ruleOf, Verify: h.verifier(t, "notes.cat", h.trust),
 		Edits: mutation.Edits(root, 1, func(der []byte) []byte { return der }),
 	}
 }

@@ -3,6 +3,8 @@ package mutation
 import (
 	"bytes"
 	"encoding/asn1"
+	"slices"
+	"strings"
 )
 
 // NameCMS names the parts of a ContentInfo that holds SignedData (RFC 5652), and
@@ -73,5 +75,56 @@ func nameUnsigned(attribute *Node, prefix string) {
 				nameCMS(value, prefix+a.name)
 			}
 		}
+	}
+}
+
+// OpenCMS lists what nothing covers in a message that [NameCMS] has named,
+// beside what its format may leave open.
+func OpenCMS(root *Node) (open []Open) {
+	add := func(name, change, reason string) {
+		for i := range open {
+			if o := &open[i]; o.Region == name && o.Reason == reason {
+				if !slices.Contains(o.Changes, change) {
+					o.Changes = append(o.Changes, change)
+				}
+				return
+			}
+		}
+		open = append(open, Open{name, []string{change}, reason})
+	}
+	root.walk(func(n, parent *Node) {
+		name := n.Name[strings.LastIndex(n.Name, " ")+1:] // without the prefix
+		switch own := parent == nil || n.Name != parent.Name; {
+		case own && name == "certificates":
+			if len(n.Kids) > 1 {
+				add(n.Name, ExchangeElements, "few signers sort the certificates")
+				add(n.Name, DeleteElement, "the copy of a root is not needed: the verifier has its own")
+			}
+		case own && name == "unsignedAttrs" && len(n.Kids) > 1:
+			add(n.Name, ExchangeElements, "few signers sort the unsigned attributes")
+			add(n.Name, DeleteElement, "nothing says that there was a nested signature")
+		case strings.HasPrefix(name, "digestAlgorithm") || name == "signatureAlgorithm":
+			if len(n.Kids) > 0 && n.Kids[0].Tag == 6 {
+				change := AddElement
+				if len(n.Kids) == 2 {
+					change = DeleteElement
+				}
+				add(n.Name, change, "parameters are absent or NULL (RFC 5754, 2), and signers write both")
+			}
+		}
+	})
+	return open
+}
+
+// walk calls f with each element and its parent.
+func (n *Node) walk(f func(n, parent *Node)) {
+	f(n, nil)
+	n.below(f)
+}
+
+func (n *Node) below(f func(n, parent *Node)) {
+	for _, k := range n.Kids {
+		f(k, n)
+		k.below(f)
 	}
 }

@@ -91,8 +91,9 @@ type Result struct {
 	regions    []string // in the order of the file
 	rules      map[string]map[string]bool
 	acceptable map[string]bool // region and change
-	seen       map[string]bool
-	unlisted   map[string]int // the first of each is told
+	seen       map[string]bool // of acceptable
+	unlisted   map[string]int  // the first of each is told
+	skipped    map[string]bool
 }
 
 // maxProblems bounds how many are told of one subject.
@@ -107,7 +108,7 @@ func (r *Result) problem(format string, args ...any) {
 // Run tries all mutants of a subject, or of a large region some only unless full
 // is set. The table does not depend on full.
 func Run(s Subject, full bool) *Result {
-	r := &Result{Name: s.Name, rules: map[string]map[string]bool{}, acceptable: map[string]bool{}, seen: map[string]bool{}, unlisted: map[string]int{}}
+	r := &Result{Name: s.Name, rules: map[string]map[string]bool{}, acceptable: map[string]bool{}, seen: map[string]bool{}, unlisted: map[string]int{}, skipped: map[string]bool{}}
 	for _, o := range s.Open {
 		for _, c := range o.Changes {
 			r.acceptable[o.Region+"\x00"+c] = true
@@ -122,6 +123,7 @@ func Run(s Subject, full bool) *Result {
 	}
 	for m := range s.mutants(full) {
 		if m.Deep && !full {
+			r.skipped[m.Region+"\x00"+m.Change] = true
 			continue
 		}
 		if m.make != nil {
@@ -133,7 +135,7 @@ func Run(s Subject, full bool) *Result {
 	}
 	for _, o := range s.Open {
 		for _, c := range o.Changes {
-			if !r.seen[o.Region+"\x00"+c] {
+			if key := o.Region + "\x00" + c; !r.seen[key] && !r.skipped[key] {
 				r.problem("%s of %q is listed as not noticed, and always is: take it off the list", c, o.Region)
 			}
 		}
@@ -219,7 +221,7 @@ func (s Subject) mutants(full bool) iter.Seq[Mutant] {
 			total[g.Name]++
 		}
 		open := func(name string) bool {
-			return slices.ContainsFunc(s.Open, func(o Open) bool { return o.Region == name })
+			return slices.ContainsFunc(s.Open, func(o Open) bool { return o.Region == name && slices.Contains(o.Changes, Flip) })
 		}
 		for i, g := range s.Regions {
 			n := count[g.Name]
