@@ -71,3 +71,15 @@ func TestEmptyScript(t *testing.T) {
 		t.Error("a file was left")
 	}
 }
+
+// TestScriptHost refuses files of Windows Script Host by their name.
+func TestScriptHost(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a.js", "a.vbs", "a.wsf"} {
+		_, err := Config{}.For(writeFile(t, name, []byte("x = 1"), 0o644))
+		wantError(t, err, Unsupported, RuleFormat)
+		if err == nil || !strings.Contains(err.Error(), "Windows Script Host") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/hallmark-build/hallmark/signing/key"
+	"github.com/hallmark-build/hallmark/signing/sip"
 )
 
 // Parallel is how many files are to be signed at a time: more than a machine has
@@ -297,6 +298,9 @@ func (c Config) maker(file string) (maker, error) {
 			s.Hash = h
 		}
 		return s, nil
+	}
+	if err := sip.ScriptHost(file); err != nil {
+		return nil, inFile(fromSIP(err), file)
 	}
 	return nil, &Error{Kind: Unsupported, File: file, Rule: RuleFormat,
 		Err: fmt.Errorf("neither a PE file (starts with MZ) nor an ELF file (starts with 0x7f ELF), nor an MSI, CAB, CAT, MSIX or PowerShell file: its first bytes are %q; sign the executable itself, not what it is packed in", magic[:n])}

@@ -182,3 +182,14 @@ func TestLargeScript(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptHost names the files of Windows Script Host in the error.
+func TestScriptHost(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a.js", "a.JSE", "a.vbs", "a.vbe", "a.wsf"} {
+		_, err := Open(name, bytes.NewReader([]byte("x = 1")), 5)
+		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "Windows Script Host") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

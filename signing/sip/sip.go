@@ -108,6 +108,9 @@ func Open(name string, r io.ReaderAt, size int64) (Subject, error) {
 	if style, ok := styles[strings.ToLower(filepath.Ext(name))]; ok {
 		return openScript(r, size, style)
 	}
+	if err := ScriptHost(name); err != nil {
+		return nil, err
+	}
 	var magic [8]byte
 	n, err := r.ReadAt(magic[:min(size, 8)], 0)
 	if n < int(min(size, 8)) {
@@ -122,6 +125,16 @@ func Open(name string, r io.ReaderAt, size int64) (Subject, error) {
 		return openMSIX(r, size)
 	}
 	return nil, ErrUnknown
+}
+
+// ScriptHost returns an ErrUnknown that names the format if a file of that name is a
+// file of Windows Script Host; nil for others.
+func ScriptHost(name string) error {
+	switch ext := strings.ToLower(filepath.Ext(name)); ext {
+	case ".js", ".jse", ".vbs", ".vbe", ".wsf":
+		return fmt.Errorf("%w: %s is a file of Windows Script Host, whose signatures are neither made nor read", ErrUnknown, ext)
+	}
+	return nil
 }
 
 // IsScript reports whether a file of that name is read as a script.
