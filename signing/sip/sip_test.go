@@ -251,6 +251,12 @@ func FuzzOpen(f *testing.F) {
 			f.Add(uint8(i), b)
 		}
 	}
+	broken := signed(f, "a.ps1", []byte("echo 'a'\r\n"))
+	f.Add(uint8(1), bytes.ReplaceAll(broken, []byte("\r\n"), []byte("\n")))
+	f.Add(uint8(1), append(bytes.Clone(broken), broken[bytes.Index(broken, []byte("# SIG")):]...))
+	p := takeZIP(f, signed(f, "a.msix", smallMSIX(f)))
+	p.after = []byte("payload")
+	f.Add(uint8(0), p.join())
 	f.Fuzz(func(t *testing.T, name uint8, b []byte) {
 		before := allocated()
 		defer func() {
