@@ -229,6 +229,9 @@ var unfinished = regexp.MustCompile(`(?:^|\n)[ \t]{0,64}:?$|##?[A-Za-z]{0,8}$|\r
 
 func (w *writer) Write(p []byte) (int, error) {
 	data := append(w.held, p...)
+	if len(data) == 0 {
+		return 0, nil
+	}
 	whole := len(data)
 	for i := 1; i < min(utf8.UTFMax, len(data)+1); i++ {
 		if at := len(data) - i; utf8.RuneStart(data[at]) {

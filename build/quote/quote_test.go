@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -193,4 +194,19 @@ func FuzzText(f *testing.F) {
 			t.Fatal("HTML is not UTF-8")
 		}
 	})
+}
+
+// TestWriterEmpty writes nothing at the start of a line and within one, as
+// text/tabwriter does for an empty cell.
+func TestWriterEmpty(t *testing.T) {
+	var b strings.Builder
+	w := Writer(&b)
+	for _, text := range []string{"", "a b", "", "\n", "", "c\n"} {
+		if n, err := io.WriteString(w, text); n != len(text) || err != nil {
+			t.Errorf("writing %q: %d, %v", text, n, err)
+		}
+	}
+	if b.String() != "a b\nc\n" {
+		t.Errorf("it passes on %q", &b)
+	}
 }
