@@ -462,3 +462,39 @@ func TestMemory(t *testing.T) {
 		})
 	}
 }
+
+// FuzzUnsign takes signatures off files of any content: what comes out is no
+// longer than what went in, and nothing is left behind after a refusal.
+func FuzzUnsign(f *testing.F) {
+	w := sharedWorld()
+	names := []string{"x.exe", "x", "x.ps1"}
+	f.Add(uint8(0), readFile(f, mustSign(f, Authenticode{}, writeFile(f, "x.exe", layout{true, 0x8664, 16, []page{{512, 1024}}, 1024}.build(), 0o755), w.key, w.tsa)))
+	f.Add(uint8(1), readFile(f, mustSign(f, Appended{}, writeFile(f, "x", tinyELF(), 0o755), w.key, w.tsa)))
+	f.Add(uint8(1), readFile(f, mustSign(f, Section{}, writeFile(f, "x", tinyELF32(), 0o755), w.key, nil)))
+	f.Add(uint8(2), readFile(f, mustSign(f, SIP{}, writeFile(f, "x.ps1", []byte("Write-Output x\r\n"), 0o644), w.key, w.tsa)))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		name := names[int(kind)%len(names)]
+		src, dst := filepath.Join(dir, name), filepath.Join(dir, "unsigned-"+name)
+		if err := os.WriteFile(src, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(dst)
+		bounded(t, func() {
+			if err := Unsign(t.Context(), src, dst); err != nil {
+				if _, err := os.Lstat(dst); err == nil {
+					t.Error("a file is left behind")
+				}
+				return
+			}
+			out := readFile(t, dst)
+			if len(out) > len(b)+7 { // a PE file's end is padded
+				t.Errorf("%d bytes became %d", len(b), len(out))
+			}
+			var e *Error // of a second one, under the first, or of a damaged original
+			if err := Unsign(t.Context(), dst, dst); err != nil && !errors.As(err, &e) {
+				t.Errorf("taken off again: %v", err)
+			}
+		})
+	})
+}

@@ -27,7 +27,7 @@ const realFiles = "HALLMARK_REAL_FILES"
 // realVerdicts are the rules by which signed files of Debian are refused, and
 // rightly so; a file that is not here must be accepted. Keys are names of files.
 var realVerdicts = map[string]Rule{
-	"fwupdx64.efi.signed": RuleContent, // an old sbsign's type of the signed data
+	"fwupdx64.efi.signed": RuleDataType, // an old sbsign's type of the signed data
 }
 
 // TestRealFiles judges what Debian ships signed: every module of a kernel by the
