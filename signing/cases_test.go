@@ -53,6 +53,9 @@ var signatureCases = []signatureCase{
 	{file: "y00_control.cab", good: true},
 	{file: "z00_control.msi", good: true},
 
+	{file: "d01_two_streams.ko.xz", kind: Malformed, rule: RuleTrailing},
+	{file: "d04_two_blocks.ko.xz", kind: Unsigned, rule: RulePresent},
+	{file: "d05_signed_in_two_blocks.ko.xz", good: true},
 	{file: "s04_lf.ps1", kind: Tampered, rule: RuleDigest},
 	{file: "v01_noex_renamed.msi", kind: Untrusted, rule: RuleMetadata},
 	{file: "v01_noex_renamed.msi", off: []Rule{RuleMetadata}, good: true},

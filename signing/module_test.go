@@ -17,7 +17,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
-	"github.com/ulikunitz/xz/lzma"
 )
 
 // smallModule assembles what a kernel module is to modinfo: a relocatable file
@@ -154,29 +153,6 @@ func TestCompressedModule(t *testing.T) {
 			wantError(t, err, Unsupported, RuleFormat)
 		})
 	}
-	t.Run("xz of a filter or dictionary that kernels do not read", func(t *testing.T) {
-		file := writeFile(t, "x.ko.xz", xzWithDictionary(t, 64<<20), 0o644)
-		_, err := Appended{}.Verify(t.Context(), file, w.trust())
-		wantError(t, err, Malformed, RuleFormat)
-		b := readFile(t, file)
-		b[13] |= 1
-		_, err = Appended{}.Verify(t.Context(), writeFile(t, "x.ko.xz", b, 0o644), w.trust())
-		wantError(t, err, Malformed, RuleFormat)
-	})
-}
-
-func xzWithDictionary(t testing.TB, size int) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	z, err := xz.WriterConfig{DictCap: size, Matcher: lzma.HashTable4}.NewWriter(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z.Write(tinyELF())
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
 
 // TestOldTrailers names the kinds of signature that kernels took before 4.3, and
