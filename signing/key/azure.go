@@ -252,7 +252,7 @@ func (a *azure) once(ctx context.Context, method, path string, body []byte) (dat
 	}
 	_ = json.Unmarshal(data, &problem) // a proxy's page is no JSON; the status says enough then
 	words := strings.TrimSpace(problem.Error.Code + " " + problem.Error.Message + " " + problem.Title)
-	return nil, again, fmt.Errorf("HTTP status %s %s", resp.Status, printable(words))
+	return nil, again, fmt.Errorf("HTTP status %s", printable(redact(resp.Status+" "+words, bearer)))
 }
 
 // printable bounds what is repeated of a service's words.

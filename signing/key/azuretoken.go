@@ -79,7 +79,7 @@ func (t *azureTokens) fetch(ctx context.Context) (string, time.Duration, error) 
 	case secret != "":
 		form.Set("client_secret", secret)
 	case file != "":
-		data, err := os.ReadFile(file)
+		data, err := readFile(file)
 		if err != nil {
 			return "", 0, fmt.Errorf("AZURE_FEDERATED_TOKEN_FILE: %w", err)
 		}
@@ -111,7 +111,7 @@ func (t *azureTokens) fetch(ctx context.Context) (string, time.Duration, error) 
 		return "", 0, fmt.Errorf("logging in to Azure as AZURE_CLIENT_ID: %w", err)
 	}
 	if answer.Token == "" {
-		return "", 0, fmt.Errorf("logging in to Azure as AZURE_CLIENT_ID: refused: %s", printable(answer.Error))
+		return "", 0, fmt.Errorf("logging in to Azure as AZURE_CLIENT_ID: refused: %s", printable(redact(answer.Error, form.Get("client_secret"), form.Get("client_assertion"))))
 	}
 	return answer.Token, time.Duration(answer.Seconds) * time.Second, nil
 }
@@ -150,7 +150,7 @@ func (t *azureTokens) ask(req *http.Request, answer any) error {
 		return err
 	}
 	if err := json.Unmarshal(data, answer); err != nil || resp.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("HTTP status %s", resp.Status)
+		return fmt.Errorf("HTTP status %d", resp.StatusCode)
 	}
 	return nil
 }
@@ -162,16 +162,18 @@ func azureCLI(ctx context.Context) (string, time.Duration, error) {
 		return "", 0, errors.New("no credentials for Azure: set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or install az and run `az login`")
 	}
 	cmd := exec.CommandContext(ctx, az, "account", "get-access-token", "--resource", azureResource, "--output", "json")
+	cmd.Env, _ = serviceEnv(os.Environ(), "az")
+	out := &bounded{limit: azureAnswer, strict: true}
+	cmd.Stdout = out
 	cmd.WaitDelay = 2 * time.Second
-	out, err := cmd.Output()
-	if err != nil {
+	if err := cmd.Run(); err != nil {
 		return "", 0, errors.New("az account get-access-token failed: run `az login`")
 	}
 	var answer struct {
 		Token   string `json:"accessToken"`
 		Expires int64  `json:"expires_on"` // seconds since 1970
 	}
-	if err := json.Unmarshal(out, &answer); err != nil || answer.Token == "" {
+	if err := json.Unmarshal(out.buf.Bytes(), &answer); err != nil || answer.Token == "" {
 		return "", 0, errors.New("az account get-access-token gave no token: run `az login`")
 	}
 	return answer.Token, time.Until(time.Unix(answer.Expires, 0)), nil

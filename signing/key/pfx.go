@@ -1,12 +1,14 @@
 package key
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -92,14 +94,44 @@ func checkPFX(file string, data []byte) (hasMAC bool, err error) {
 			n = kdf.Iterations
 		}
 	}
-	if n > maxIterations {
-		return false, &FileError{File: file, Err: fmt.Errorf("its MAC takes %d iterations, of %d possible", n, maxIterations), Hint: reexport}
+	if n < 1 || n > maxIterations {
+		if len(mac.Algorithm) > 0 {
+			return false, &FileError{File: file, Err: fmt.Errorf("its MAC takes %d iterations, of 1 to %d possible", n, maxIterations), Hint: reexport}
+		}
+	}
+	if err := checkDerivations(data); err != nil {
+		return false, &FileError{File: file, Err: err, Hint: reexport}
 	}
 	return len(mac.Algorithm) > 0, nil
 }
 
+// pfxTime bounds the opening of a file. The key derivations that can be seen
+// from outside are bounded by their parameters; those within an encrypted bag,
+// which may itself be opened by an empty password, only by this.
+const pfxTime = time.Minute
+
 func decodePFX(file string, data []byte, password string) (material, error) {
-	k, first, more, err := pkcs12.DecodeChain(data, password)
+	type opened struct {
+		k     any
+		first *x509.Certificate
+		more  []*x509.Certificate
+		err   error
+	}
+	done := make(chan opened, 1)
+	data = bytes.Clone(data) // which the caller clears; the decoding may go on after this function
+	go func() {
+		defer clear(data)
+		var o opened
+		o.k, o.first, o.more, o.err = pkcs12.DecodeChain(data, password)
+		done <- o
+	}()
+	var o opened
+	select {
+	case o = <-done:
+	case <-time.After(pfxTime):
+		return material{}, &FileError{File: file, Err: fmt.Errorf("opening it takes more than %v: it demands too many iterations", pfxTime), Hint: reexport}
+	}
+	k, first, more, err := o.k, o.first, o.more, o.err
 	if err != nil {
 		return material{}, explainPFX(file, err)
 	}

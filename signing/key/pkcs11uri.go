@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -155,13 +154,22 @@ func (u tokenURI) pin(o Options) ([]byte, error) {
 	if u.pinSource == "" {
 		return askPassword("the token "+u.name(), o)
 	}
-	data, err := os.ReadFile(u.pinSource)
+	data, err := readFile(u.pinSource)
 	if err != nil {
-		return nil, &FileError{File: u.pinSource, Err: errors.Unwrap(err), Hint: "pin-source names the file that holds the PIN"}
+		return nil, &FileError{File: u.pinSource, Err: causeOf(err), Hint: "pin-source names the file that holds the PIN"}
 	}
 	pin := strings.TrimRight(string(data), "\r\n")
 	clear(data)
 	return []byte(pin), nil
+}
+
+// causeOf is an error without the file's name, where it tells that itself.
+func causeOf(err error) error {
+	var f *FileError
+	if errors.As(err, &f) {
+		return f.Err
+	}
+	return err
 }
 
 // name is what errors call the token.

@@ -38,17 +38,25 @@ func TestSpecialFiles(t *testing.T) {
 	}
 	o := Options{Dir: dir, KeyDir: filepath.Join(dir, "keys")}
 	for name, call := range map[string]func() error{
-		"verifyFile":           func() error { return VerifyFile(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa}) },
-		"verifyFile, -ca":      func() error { return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: fifo, TSA: tsa}) },
-		"verifyFile, -crl":     func() error { return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: ca, TSA: tsa, CRL: fifo}) },
-		"verifyFile, detached": func() error { return VerifyFile(t.Context(), o, io.Discard, copied, false, TrustOverride{CA: ca, TSA: tsa}) },
-		"inspect":              func() error { return Inspect(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa}) },
-		"signFile":             func() error { return SignFile(t.Context(), o, fifo, "", false, TrustOverride{}) },
-		"signFile, detached":   func() error { return SignFile(t.Context(), o, fifo, "p7s", false, TrustOverride{}) },
-		"unsign":               func() error { return Unsign(t.Context(), o, fifo) },
-		"extract":              func() error { return Extract(t.Context(), o, fifo, filepath.Join(dir, "out")) },
-		"signExtracted":        func() error { return SignExtracted(t.Context(), o, fifo, filepath.Join(dir, "out")) },
-		"attach":               func() error { return Attach(t.Context(), o, copied, fifo, TrustOverride{CA: ca, TSA: tsa}) },
+		"verifyFile": func() error {
+			return VerifyFile(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa})
+		},
+		"verifyFile, -ca": func() error {
+			return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: fifo, TSA: tsa})
+		},
+		"verifyFile, -crl": func() error {
+			return VerifyFile(t.Context(), o, io.Discard, control, false, TrustOverride{CA: ca, TSA: tsa, CRL: fifo})
+		},
+		"verifyFile, detached": func() error {
+			return VerifyFile(t.Context(), o, io.Discard, copied, false, TrustOverride{CA: ca, TSA: tsa})
+		},
+		"inspect":            func() error { return Inspect(t.Context(), o, io.Discard, fifo, false, TrustOverride{CA: ca, TSA: tsa}) },
+		"signFile":           func() error { return SignFile(t.Context(), o, fifo, "", false, TrustOverride{}) },
+		"signFile, detached": func() error { return SignFile(t.Context(), o, fifo, "p7s", false, TrustOverride{}) },
+		"unsign":             func() error { return Unsign(t.Context(), o, fifo) },
+		"extract":            func() error { return Extract(t.Context(), o, fifo, filepath.Join(dir, "out")) },
+		"signExtracted":      func() error { return SignExtracted(t.Context(), o, fifo, filepath.Join(dir, "out")) },
+		"attach":             func() error { return Attach(t.Context(), o, copied, fifo, TrustOverride{CA: ca, TSA: tsa}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
