@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/hallmark-build/hallmark/signing/key"
 )
 
 // checkRevocation looks for the certificates of leaf's chain in the revocation
@@ -230,7 +231,11 @@ func invalidityDate(e pkix.Extension) (t time.Time, err error) {
 // ParseCRLs reads revocation lists: PEM, one or more, or one in DER.
 func ParseCRLs(data []byte) ([]*x509.RevocationList, error) {
 	var lists []*x509.RevocationList
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := key.Blocks(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, block := range blocks {
 		list, err := x509.ParseRevocationList(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("%s %d: %w", block.Type, len(lists)+1, err)

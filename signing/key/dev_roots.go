@@ -2,7 +2,6 @@ package key
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,7 +62,11 @@ func readPublic(file string, ca bool) (*x509.Certificate, error) {
 		return nil, err
 	}
 	defer clear(data)
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := Blocks(data)
+	if err != nil {
+		return nil, damaged(file, err)
+	}
+	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
 			clear(block.Bytes)
 			continue

@@ -106,6 +106,10 @@ type Options struct {
 	// answer, means that none was given. Open overwrites the bytes returned.
 	Password func(what string) ([]byte, error)
 
+	// Note is told what its user should know although the identity opened,
+	// in one line without secrets. It may be nil.
+	Note func(line string)
+
 	// Now is the time at which certificates must be valid, and from which
 	// the development identity's run. Zero means time.Now.
 	Now time.Time

@@ -108,7 +108,35 @@ func readPEMFile(file string, o Options, wantKey bool) (material, error) {
 		return material{}, err
 	}
 	defer clear(data)
-	return parsePEM(file, data, wantKey, func() ([]byte, error) { return askPassword(file, o) })
+	var given []byte
+	defer func() { clear(given) }()
+	m, err := parsePEM(file, data, wantKey, func() ([]byte, error) {
+		password, err := askPassword(file, o)
+		given = bytes.Clone(password)
+		return password, err
+	})
+	if trimmed, ok := withoutNewline(given, err); ok {
+		again, errAgain := parsePEM(file, data, wantKey, func() ([]byte, error) { return bytes.Clone(trimmed), nil })
+		if errAgain == nil {
+			o.noteNewline(file)
+			return again, nil
+		}
+	}
+	return m, err
+}
+
+// withoutNewline returns a password that was wrong without the newlines at its
+// end, which come from a secret store or an editor; false if it has none.
+func withoutNewline(password []byte, err error) ([]byte, bool) {
+	var wrong *PasswordError
+	trimmed := bytes.TrimRight(password, "\r\n")
+	return trimmed, errors.As(err, &wrong) && !wrong.Missing && len(trimmed) < len(password) && len(trimmed) > 0
+}
+
+func (o Options) noteNewline(file string) {
+	if o.Note != nil {
+		o.Note(fmt.Sprintf("the password given for %s ends in a newline that does not belong to it; it was left out", file))
+	}
 }
 
 // askPassword returns the password, not empty.
@@ -127,28 +155,15 @@ func askPassword(file string, o Options) ([]byte, error) {
 }
 
 // parsePEM reads certificates, and the private key if it is wanted, from the
-// text of file. Text between blocks is ignored (RFC 7468 section 2), but a
-// block that is begun must be whole: encoding/pem skips what it cannot read,
-// which would shorten a chain silently.
+// text of file.
 func parsePEM(file string, data []byte, wantKey bool, password func() ([]byte, error)) (material, error) {
 	var m material
+	blocks, err := Blocks(data)
+	if err != nil {
+		return m, blockError(file, err)
+	}
 	keys := 0
-	for rest := data; ; {
-		begun := beginning(rest)
-		block, after := pem.Decode(rest)
-		if block == nil {
-			if begun >= 0 {
-				line := 1 + bytes.Count(data[:len(data)-len(rest)+begun], []byte("\n"))
-				return m, &FileError{File: file, Err: fmt.Errorf("the PEM block that begins at line %d is damaged", line), Hint: "export it again"}
-			}
-			break
-		}
-		consumed := rest[begun : len(rest)-len(after)]
-		if bytes.Count(consumed, []byte("-----BEGIN ")) != 1 {
-			line := 1 + bytes.Count(data[:len(data)-len(rest)+begun], []byte("\n"))
-			return m, &FileError{File: file, Err: fmt.Errorf("the PEM block that begins at line %d is damaged", line), Hint: "export it again"}
-		}
-		rest = after
+	for _, block := range blocks {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
@@ -168,7 +183,7 @@ func parsePEM(file string, data []byte, wantKey bool, password func() ([]byte, e
 			if keys > 1 {
 				return m, &FileError{File: file, Err: errors.New("it holds several private keys"), Hint: "leave only the one to sign with"}
 			}
-			signer, err := parseKey(file, block, password)
+			signer, err := parseKey(file, block.Block, password)
 			clear(block.Bytes)
 			if err != nil {
 				return m, err
@@ -187,16 +202,13 @@ func parsePEM(file string, data []byte, wantKey bool, password func() ([]byte, e
 	return m, nil
 }
 
-// beginning is the offset of the first line that begins a PEM block, or -1.
-func beginning(data []byte) int {
-	marker := []byte("-----BEGIN ")
-	if bytes.HasPrefix(data, marker) {
-		return 0
+// blockError names the file of an error of [Blocks].
+func blockError(file string, err error) error {
+	var b *BlockError
+	if !errors.As(err, &b) {
+		return &FileError{File: file, Err: err}
 	}
-	if i := bytes.Index(data, append([]byte("\n"), marker...)); i >= 0 {
-		return i + 1
-	}
-	return -1
+	return &FileError{File: file, Err: &BlockError{Line: b.Line, What: b.What}, Hint: strings.NewReplacer("FILE", file, "NEW", "new.pem").Replace(b.Hint)}
 }
 
 // notPEM says what a file without any block of ours seems to be.

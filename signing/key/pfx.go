@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,6 +56,10 @@ func readPFX(file string, o Options) (material, error) {
 		return material{}, err
 	}
 	defer clear(data)
+	if data, err = unwrapPFX(file, data); err != nil {
+		return material{}, err
+	}
+	defer clear(data)
 	hasMAC, err := checkPFX(file, data)
 	if err != nil {
 		return material{}, err
@@ -72,7 +77,43 @@ func readPFX(file string, o Options) (material, error) {
 		return material{}, err
 	}
 	defer clear(password)
-	return decodePFX(file, data, string(password))
+	m, err = decodePFX(file, data, string(password))
+	if trimmed, ok := withoutNewline(password, err); ok {
+		if again, errAgain := decodePFX(file, data, string(trimmed)); errAgain == nil {
+			o.noteNewline(file)
+			return again, nil
+		}
+	}
+	return m, err
+}
+
+// unwrapPFX returns the DER of a file that may be in base64, as secret stores
+// hold it, or in BER.
+func unwrapPFX(file string, data []byte) ([]byte, error) {
+	if text := bytes.TrimSpace(data); bytes.HasPrefix(text, []byte("MI")) {
+		der := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		n, err := base64.StdEncoding.Decode(der, text) // which passes over line ends
+		if err != nil {
+			return nil, &FileError{File: file, Err: fmt.Errorf("it seems to be a PKCS#12 file in base64, but is damaged: %w", err), Hint: "encode it again, or decode it: base64 --decode"}
+		}
+		data = der[:n]
+	}
+	if !isBER(data) {
+		return data, nil
+	}
+	der, err := berToDER(data)
+	if err != nil {
+		return nil, &FileError{File: file, Err: err, Hint: reexport}
+	}
+	return der, nil
+}
+
+// isBER reports whether a sequence is of indefinite length, or the element after
+// its first is: a file in DER has none.
+func isBER(data []byte) bool {
+	var v asn1.RawValue
+	_, err := asn1.Unmarshal(data, &v)
+	return len(data) > 2 && data[0] == 0x30 && (data[1] == 0x80 || err == nil && bytes.Contains(data[:min(len(data), 64)], []byte{0x30, 0x80}))
 }
 
 // checkPFX says what is wrong with the outside of a file, whether it has a
@@ -159,6 +200,8 @@ func explainPFX(file string, err error) error {
 		text = "it holds no certificate"
 	case strings.Contains(text, "private key missing"):
 		text = "it holds no private key"
+	case strings.Contains(text, "indefinite length"):
+		text = "it is in BER where its signature or encryption covers it"
 	case strings.Contains(text, "exactly one key bag"):
 		text, hint = "it holds several private keys", "leave only the one to sign with; "+reexport
 	}

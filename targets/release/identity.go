@@ -70,7 +70,7 @@ type anchors struct {
 // openSigner opens the identity, and what will stamp and verify its
 // signatures, before anything is built.
 func openSigner(ctx context.Context, own string, c *Config, o Options) (*signer, error) {
-	ko := key.Options{Dir: o.KeyDir, Password: o.Password}
+	ko := key.Options{Dir: o.KeyDir, Password: o.Password, Note: func(line string) { o.Progress.Printf("%s", line) }}
 	k, err := o.openKey(ctx, c, ko)
 	if err != nil {
 		return nil, err
@@ -271,7 +271,11 @@ func (a *anchors) setSigner(chain []*x509.Certificate) {
 
 func parsePEM(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := key.Blocks(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, block := range blocks {
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, err
@@ -427,9 +431,13 @@ func systemRoot(k *key.Key) (*x509.Certificate, error) {
 	return chains[0][len(chains[0])-1], nil
 }
 
+func systemStores() []string {
+	return []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
+}
+
 // systemCertificates is the file of the system's trusted certificates.
 func systemCertificates() (string, error) {
-	for _, file := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"} {
+	for _, file := range systemStores() {
 		if _, err := os.Stat(file); err == nil {
 			return file, nil
 		}
@@ -445,21 +453,30 @@ func readPEM(what, file string) ([]byte, error) {
 	if err != nil {
 		return nil, &UsageError{fmt.Errorf("%s: %w", what, err)}
 	}
-	rest, n := data, 0
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
+	blocks, err := key.Blocks(data)
+	if err != nil {
+		return nil, usage("%s: %s: %w", what, file, err)
+	}
+	// It is written again in its one normal form: what reads it later, OpenSSL
+	// and our certificate pools among them, passes over what it cannot read.
+	var certs []byte
+	for _, block := range blocks {
+		if block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
 			return nil, usage("%s: %s holds a %s: only certificates belong there, and it would be published", what, filepath.Base(file), block.Type)
 		}
-		n++
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			if slices.Contains(systemStores(), file) {
+				continue // Go reads fewer forms than a system trusts
+			}
+			return nil, usage("%s: %s: the certificate at line %d: %w", what, file, block.Line, err)
+		}
+		certs = append(certs, encodePEM(c)...)
 	}
-	if n == 0 {
+	if certs == nil {
 		return nil, usage("%s: %s holds no PEM certificate: convert DER with `openssl x509 -inform der`", what, file)
 	}
-	return data, nil
+	return certs, nil
 }
 
 func encodePEM(c *x509.Certificate) []byte {

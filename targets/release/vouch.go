@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -210,7 +209,8 @@ func certificatesIn(file string) []*x509.Certificate {
 		return nil
 	}
 	var certs []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	blocks, _ := key.Blocks(data) // what cannot be read vouches for nothing
+	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
