@@ -56,7 +56,7 @@ func TestReportHasEveryCell(t *testing.T) {
 		"2 of 3086 cells are not as expected.", "<b>16 of 17</b>", "wine: dll, authenticode, rsa3072 sha256, clock back", "crashed: signal: segmentation fault",
 		"relic: pe-gui, authenticode, rsa3072 sha256, edit resource, and 5 more", "allowed until 2027-01-31: relic issue 99",
 		"confirmed to be wrong", "linux/riscv64 was left out", "qemu-system-x86_64 is not installed (apt package qemu-system-x86)",
-		"breakpoints 100, hit 99", `src="data:image/png;base64,`, "Failed &lt;b&gt;&amp;[31m", "6.12.57 (IPE)", "It checks digest and signature.",
+		"breakpoints 100, hit 99", `src="data:image/png;base64,`, `Failed &lt;b&gt;&amp;\x1b[31m`, "6.12.57 (IPE)", "It checks digest and signature.",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the page", want)
