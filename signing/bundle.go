@@ -178,6 +178,9 @@ func (s Bundle) Verify(ctx context.Context, file, signature string, trust Trust)
 		if err := cms.VerifyDigest(signer.PublicKey, h, digest, message.GetSignature()); err != nil {
 			return nil, &Error{Kind: Tampered, Rule: RuleSignature, Err: fmt.Errorf("the signature does not verify with the key of %q: %w", signer.Subject, err)}
 		}
+		if err := checkOtherUse(in, size); err != nil {
+			return nil, err
+		}
 		si := &cms.SignerInfo{Hash: h, Signature: message.GetSignature()}
 		for _, stamp := range bundle.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps() {
 			token, err := cms.TokenOfResponse(stamp.GetSignedTimestamp())

@@ -226,6 +226,11 @@ func (s IMA) verify(ctx context.Context, in io.ReaderAt, size int64, b []byte, t
 	if trust.enforces(RuleWeak) && ima.hash == crypto.SHA1 {
 		return nil, fail(Untrusted, RuleWeak, 0, "the signature is over a SHA-1 digest, which can be forged: sign again with SHA-256")
 	}
+	if !ima.verity {
+		if err := checkOtherUse(in, size); err != nil {
+			return nil, err
+		}
+	}
 	trust.Policy.Off = append(slices.Clone(trust.Policy.Off), RuleTimestamp)
 	sig, err := vouch(signer, ima.hash, nil, nil, trust)
 	if err != nil {

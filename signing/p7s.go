@@ -67,6 +67,11 @@ func (p P7S) Verify(ctx context.Context, file, signature string, trust Trust) (*
 		if sd.Content != nil {
 			return nil, fail(Malformed, RuleContent, 0, "the CMS holds a copy of what is signed, and a detached one is read: sign without -nodetach, and without -stream, with which openssl cms embeds it")
 		}
+		if len(sd.Signers) == 1 && len(sd.Signers[0].Attributes) == 0 {
+			if err := checkOtherUse(in, size); err != nil {
+				return nil, err
+			}
+		}
 		var digest []byte
 		sig, err := checkSigner(sd, func(h crypto.Hash) ([]byte, error) {
 			d := h.New()
