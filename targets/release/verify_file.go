@@ -317,16 +317,27 @@ func listed(name string) ([]string, error) {
 	return files, nil
 }
 
-// walk returns the regular files of a folder and of its folders: not the
-// detached signatures beside another, which are verified with that. Links are
-// not followed.
+// walk returns the files of a folder and of its folders: not the detached
+// signatures beside another, which are verified with that. A link stands for the
+// file that it leads to; links to folders are not followed, and those that lead
+// nowhere, as /lib/modules has them, hold nothing. What is neither a file nor a
+// link is an error: nobody could say what it holds.
 func walk(dir string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && !isBeside(file) {
-			files = append(files, file)
+		if err != nil || e.IsDir() {
+			return err
 		}
-		return err
+		if e.Type()&fs.ModeSymlink != 0 {
+			if info, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+				return nil
+			}
+		}
+		if isBeside(file) {
+			return nil
+		}
+		files = append(files, file)
+		return checkFile(file)
 	})
 	if err != nil {
 		return nil, &UsageError{err}
