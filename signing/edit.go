@@ -178,7 +178,7 @@ func unsignELF(ctx context.Context, in io.ReaderAt, size int64, out *output) err
 }
 
 // rewrite has write make a new file of src, and puts it to dst, whole and
-// flushed, with the mode of src.
+// flushed, with the mode and extended attributes of src.
 func rewrite(ctx context.Context, src, dst string, write func(in *os.File, size int64, out *output) error) error {
 	in, info, err := openRegular(src)
 	if err != nil {
@@ -197,7 +197,7 @@ func rewrite(ctx context.Context, src, dst string, write func(in *os.File, size 
 		}
 		return err
 	}
-	if err := out.keep(info); err != nil {
+	if err := out.keep(in, info); err != nil {
 		return fmt.Errorf("writing %s: %w", dst, err)
 	}
 	if err := out.Sync(); err != nil {

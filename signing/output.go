@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hallmark-build/hallmark/signing/key"
 )
@@ -36,17 +37,34 @@ func newOutput(dst string) (*output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating a file beside %s: %w", dst, err)
 	}
+	if err := lockOutput(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, fmt.Errorf("creating a file beside %s: locking it: %w", dst, err)
+	}
 	return &output{File: f, dst: real}, nil
 }
 
-// keep gives the output the mode of the file that it is made from and, as far
-// as we may, its owner. A set-user-ID bit is kept for the same owner only.
-func (o *output) keep(from fs.FileInfo) error {
+// IsTemporary reports whether a file's name is that of an output which is not in
+// its place yet: a run that was killed may have left it.
+func IsTemporary(name string) bool {
+	number, ok := strings.CutPrefix(name, ".hallmark-")
+	number = strings.TrimSuffix(number, filepath.Ext(number))
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// keep gives the output the mode and extended attributes of the file that it is
+// made from and, as far as we may, its owner. A set-user-ID bit is kept for the
+// same owner only. It is called after the last write.
+func (o *output) keep(in *os.File, from fs.FileInfo) error {
 	mode := from.Mode().Perm() | from.Mode()&fs.ModeSticky
 	if ownedLike(o.File, from) {
 		mode |= from.Mode() & (fs.ModeSetuid | fs.ModeSetgid)
 	}
-	return o.Chmod(mode)
+	if err := o.Chmod(mode); err != nil {
+		return err
+	}
+	return copyAttributes(o.File, in)
 }
 
 // copyOf returns where the first size bytes of in are to be written: nowhere (nil)
@@ -84,8 +102,8 @@ func (o *output) discard() {
 
 // check gives a signed output its mode, flushes it, and at the same time
 // verifies what was written.
-func (o *output) check(ctx context.Context, s Scheme, like fs.FileInfo, trust Trust) (*Signature, error) {
-	if err := o.keep(like); err != nil {
+func (o *output) check(ctx context.Context, s Scheme, in *os.File, like fs.FileInfo, trust Trust) (*Signature, error) {
+	if err := o.keep(in, like); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", o.dst, err)
 	}
 	flushed := make(chan error, 1)
@@ -143,6 +161,6 @@ func makeOutput(ctx context.Context, s Scheme, src, dst string, trust Trust, wri
 	if err := write(in, info.Size(), out); err != nil {
 		return nil, nil, inFile(err, src)
 	}
-	sig, err := out.check(ctx, s, info, trust)
+	sig, err := out.check(ctx, s, in, info, trust)
 	return out, sig, err
 }

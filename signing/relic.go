@@ -144,7 +144,7 @@ func (c Config) SignByRelic(ctx context.Context, file string, r *key.Relic, trus
 			return nil, inFile(err, file)
 		}
 	}
-	if err := out.keep(info); err != nil {
+	if err := out.keep(in, info); err != nil {
 		return nil, err
 	}
 	if err := out.Sync(); err != nil {

@@ -30,14 +30,9 @@ func SignFile(ctx context.Context, o Options, file, beside string, xattr bool, t
 	if err != nil {
 		return err
 	}
-	files, err := matching(file)
+	files, err := toSign(file)
 	if err != nil {
 		return err
-	}
-	for _, f := range files {
-		if err := checkFile(f); err != nil {
-			return err
-		}
 	}
 	if xattr && beside != (signing.IMA{}).Name() {
 		return usage("-xattr is for IMA signatures: give -beside=ima too")
@@ -72,6 +67,36 @@ func SignFile(ctx context.Context, o Options, file, beside string, xattr bool, t
 		o.Progress.Printf("%s: %s: %s", file, state, signatureLine(sig))
 		return nil
 	})
+}
+
+// toSign returns the files that a path or a pattern means, without what killed
+// runs left in their folders, which is removed.
+func toSign(pattern string) ([]string, error) {
+	files, err := matching(pattern)
+	if err != nil {
+		return nil, err
+	}
+	swept := make(map[string]bool)
+	var kept []string
+	for _, f := range files {
+		if err := checkFile(f); err != nil {
+			return nil, err
+		}
+		dir := filepath.Dir(f)
+		if !swept[dir] {
+			swept[dir] = true
+			if err := signing.Sweep(dir); err != nil {
+				return nil, usage("removing what a killed run left in %s: %w", dir, err)
+			}
+		}
+		if f == pattern || !signing.IsTemporary(filepath.Base(f)) {
+			kept = append(kept, f)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, usage("%s: no file fits this pattern, but what a killed run left", pattern)
+	}
+	return kept, nil
 }
 
 // matching returns the files that a path or a pattern means. A file whose own

@@ -1,0 +1,36 @@
+//go:build unix
+
+package release
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// A pattern does not mean what a killed run of ours left beside the files.
+func TestPatternLeavesOutLeftovers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good, left := filepath.Join(dir, "notes.exe"), filepath.Join(dir, ".hallmark-42.exe")
+	for _, file := range []string{good, left} {
+		if err := os.WriteFile(file, []byte("MZ"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := toSign(filepath.Join(dir, "*.exe"))
+	if err != nil || !slices.Equal(files, []string{good}) {
+		t.Errorf("%q, %v", files, err)
+	}
+	if exists(left) {
+		t.Error("what a killed run left is still there")
+	}
+	os.Remove(good)
+	if err := os.WriteFile(left, []byte("MZ"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := toSign(filepath.Join(dir, "*.exe")); err == nil {
+		t.Errorf("only a leftover: %q", files)
+	}
+}
