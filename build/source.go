@@ -81,8 +81,8 @@ const abbrevCommit = 12
 //
 // Version, Revision, Time and Modified come from git. Without a git checkout, or with one that has no commit,
 // the version is "0.0.0" and the time is SOURCE_DATE_EPOCH, or the start of 1980, the oldest that a zip archive holds.
-// A checkout without a tag that looks like a version (v1.2.3, 1.2.3) has the version "0.0.0-gCOMMIT". For a module in a
-// folder sub of the checkout the tags are sub/v1.2.3, as for the go command (go.dev/ref/mod#vcs-version).
+// Of several tags on a commit the highest version counts, or in a CI job the job's own. A checkout without a tag that
+// is a version (v1.2.3, 1.2.3) has the version "0.0.0-gCOMMIT". For a module in a folder sub of the checkout the tags are sub/v1.2.3, as for the go command (go.dev/ref/mod#vcs-version).
 //
 // Digest covers the name, the execute permission and the content of every file in the module's folder, in the folders
 // that its go.mod or the go.work in use replace modules with, in the modules of the go.work, and in folders elsewhere
@@ -281,7 +281,7 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 	}
 	prefix, patterns := tagPatterns(filepath.Dir(repository), src.Dir, src.Module)
 
-	var status, commit, describe string
+	var status, commit, version string
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(out *string, args ...string) {
 		g.Go(func() (err error) {
@@ -302,11 +302,7 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		return nil
 	})
 	g.Go(func() error {
-		args := []string{"describe", "--tags", "--always", "--abbrev=" + strconv.Itoa(abbrevCommit)}
-		for _, p := range patterns {
-			args = append(args, "--match", p)
-		}
-		describe, _ = git(ctx, src.Dir, append(args, "HEAD")...)
+		version, _ = describe(ctx, src.Dir, prefix, patterns, jobTag(os.Getenv))
 		return nil
 	})
 	if err := g.Wait(); err != nil {
@@ -329,7 +325,10 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		return fmt.Errorf("git tells no commit in %s; look at what git log says there", src.Dir)
 	}
 	src.Time = time.Unix(sec, 0).UTC()
-	src.Version = describedVersion(strings.TrimPrefix(strings.TrimSpace(describe), prefix), src.Revision)
+	src.Version = version
+	if version == "" {
+		src.Version = "0.0.0-g" + src.Revision[:min(abbrevCommit, len(src.Revision))]
+	}
 	if src.Modified {
 		src.Version += "-dirty"
 	}
@@ -347,16 +346,7 @@ func tagPatterns(repository, dir, module string) (prefix string, patterns []stri
 	if _, major, ok := modpath.SplitPathVersion(module); ok && strings.HasPrefix(major, "/") && strings.HasSuffix("/"+prefix, major+"/") {
 		prefix, version = strings.TrimSuffix(prefix, major[1:]+"/"), major[1:]+".[0-9]*"
 	}
-	return prefix, []string{strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(prefix) + version}
-}
-
-// describedVersion turns the words of git describe into a version: a tag loses its v, a bare commit becomes 0.0.0-g….
-func describedVersion(describe, revision string) string {
-	v := strings.TrimPrefix(describe, "v")
-	if bare := len(describe) >= abbrevCommit && strings.HasPrefix(revision, describe); bare || describe == "" {
-		return "0.0.0-g" + revision[:min(abbrevCommit, len(revision))]
-	}
-	return v
+	return prefix, []string{globEscape(prefix) + version}
 }
 
 // git runs a git command that only reads.

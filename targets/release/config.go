@@ -205,12 +205,21 @@ func (c *Config) check(d *document) {
 		} else {
 			d.at("name", "name: %q cannot be part of a file name: use letters, digits, dots, dashes", c.Name)
 		}
+	} else if err := dist.WindowsName(c.Name); err != nil {
+		d.at("name", "name: %v", err)
 	}
-	if strings.ContainsAny(c.Version, "/\\ \t\n:") || strings.HasPrefix(c.Version, "-") {
-		d.at("version", "version: %q cannot be part of a file name", c.Version)
+	if c.Version != "" {
+		if err := build.CheckVersion(c.Version); err != nil {
+			d.at("version", "version: %v", err)
+		}
 	}
-	if clean := filepath.Clean(c.Dist); !filepath.IsLocal(clean) || clean == "." || strings.HasPrefix(clean, ".git") {
-		d.at("dist", "dist: %q is not a folder in the module's own folder", c.Dist)
+	if err := checkDist(c.Dist); err != nil {
+		d.at("dist", "dist: %v", err)
+	}
+	for i, p := range c.Build.Programs {
+		if err := dist.WindowsName(p.Name); err != nil && p.Name != "" {
+			d.at(fmt.Sprintf("programs[%d].name", i), "programs[%d].name: %v", i, err)
+		}
 	}
 	if _, err := c.Build.Expand(); err != nil {
 		d.each("targets", err)
@@ -236,6 +245,27 @@ func (c *Config) check(d *document) {
 		d.each("judges", err)
 	}
 	c.checkSigning(d)
+}
+
+// checkDist reports why a path cannot be that of the dist folder: a clean one
+// inside of the module, which can exist on every system that releases.
+func checkDist(p string) error {
+	clean := filepath.ToSlash(filepath.Clean(p))
+	if !filepath.IsLocal(p) || clean == "." {
+		return fmt.Errorf("%q is not a folder in the module's own folder", p)
+	}
+	for i, part := range strings.Split(clean, "/") {
+		if i == 0 && strings.EqualFold(part, ".git") {
+			return fmt.Errorf("%q is git's own folder", p)
+		}
+		if !regexp.MustCompile(`^[A-Za-z0-9._][A-Za-z0-9._+-]*$`).MatchString(part) {
+			return fmt.Errorf("%q: name folders by letters, digits, dots, dashes and underscores", p)
+		}
+		if err := dist.WindowsName(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkSigning adds what is wrong with the values that signing and verifying

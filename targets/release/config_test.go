@@ -58,7 +58,7 @@ func TestConfigDefaults(t *testing.T) {
 
 func TestConfigVersion(t *testing.T) {
 	t.Parallel()
-	for given, want := range map[string]string{"v1.2.3": "1.2.3", "1.2.3": "1.2.3", "vivid": "vivid", "v": "v"} {
+	for given, want := range map[string]string{"v1.2.3": "1.2.3", "1.2.3": "1.2.3", "1.2.3rc1": "1.2.3rc1"} {
 		c, err := parseConfig([]byte("name: notes\ntargets: [{platform: linux/amd64}]\nversion: " + given + "\n"))
 		if err != nil || c.Version != want {
 			t.Errorf("%s: %v, %v", given, c, err)
@@ -95,11 +95,19 @@ func TestConfigProblems(t *testing.T) {
 		{"empty", "", []string{`hallmark.yaml: name: missing`, `hallmark.yaml: targets: is empty`}},
 		{"no name", "targets: [{platform: linux/amd64}]\n", []string{`name: missing`}},
 		{"name with a slash", "name: a/b\ntargets: [{platform: linux/amd64}]\n", []string{`hallmark.yaml:1: name: "a/b" cannot be part of a file name`}},
-		{"version with a slash", base + "version: 1/2\n", []string{`hallmark.yaml:3: version: "1/2" cannot be part of a file name`}},
+		{"version with a slash", base + "version: 1/2\n", []string{`hallmark.yaml:3: version: "1/2" is not a version`}},
 		{"version like an option", base + "version: -1\n", []string{`hallmark.yaml:3: version: `}},
-		{"version with a dash", base + "version: -dirty\n", []string{`hallmark.yaml:3: version: "-dirty" cannot be part of a file name`}},
+		{"version with a dash", base + "version: -dirty\n", []string{`hallmark.yaml:3: version: "-dirty" is not a version`}},
 		{"impossible platform", "name: notes\ntargets:\n  - {platform: linux/amd64}\n  - {platform: windows/amd46}\n", []string{`hallmark.yaml:4: targets[1].platform: `}},
 		{"dist outside", base + "dist: ../out\n", []string{`hallmark.yaml:3: dist: "../out" is not a folder in the module's own folder`}},
+		{"dist of git", base + "dist: .GIT/x\n", []string{`hallmark.yaml:3: dist: ".GIT/x" is git's own folder`}},
+		{"dist a device", base + "dist: out/nul.d\n", []string{`hallmark.yaml:3: dist: "nul.d" is`}},
+		{"dist with an escape", base + "dist: \"a\\eb\"\n", []string{`hallmark.yaml:3: dist: "a\x1bb": name folders by`}},
+		{"dist an option", base + "dist: -rf\n", []string{`hallmark.yaml:3: dist: "-rf": name folders by`}},
+		{"version of words", base + "version: abc\n", []string{`hallmark.yaml:3: version: "abc" is not a version`}},
+		{"version for a shell", base + "version: 1.0;id\n", []string{`hallmark.yaml:3: version: "1.0;id" is not a version`}},
+		{"device", "name: con\ntargets: [{platform: linux/amd64}]\n", []string{`hallmark.yaml:1: name: "con" is`}},
+		{"program a device", "name: notes\nprograms:\n  - {name: aux.tool, main: .}\ntargets: [{platform: linux/amd64}]\n", []string{`hallmark.yaml:3: programs[0].name: "aux.tool" is`}},
 		{"dist is all", base + "dist: .\n", []string{`hallmark.yaml:3: dist: "." is not a folder`}},
 		{"no timestamp", base + "timestamp: none\n", []string{`hallmark.yaml:3: timestamp: a signature without a timestamp`}},
 		{"dev and another", base + "timestamp:\n  - dev\n  - http://a.example\n", []string{`timestamp: dev is the embedded server: it does not go with others`}},
