@@ -177,6 +177,9 @@ func containerOpen(kind string) []mutation.Open {
 			{Region: "FLG", Changes: []string{mutation.Exchange}, Reason: own}, {Region: "MTIME", Changes: []string{flip, zero, fill}, Reason: own},
 			{Region: "XFL", Changes: []string{flip}, Reason: own}, {Region: "OS", Changes: []string{flip, zero}, Reason: own},
 		},
+		"zst": {
+			{Region: "blocks", Changes: []string{flip}, Reason: "a content has more than one encoding, and no decompressor hands on which it was"},
+		},
 	}[kind]
 }
 

@@ -78,7 +78,8 @@ func sipSubjects(h *hardening, t *testing.T) []mutation.Subject {
 		h.subject(t, "MSIX", "notes.msix", msix, msixRegions(t, msix)),
 	}
 	subjects[0].Open = append(subjects[0].Open, msiOpen()...)
-	subjects[2].Open = append(subjects[2].Open, mutation.Open{Region: "end record: disks", Changes: []string{mutation.Fill}, Reason: "MakeAppx writes 0xFFFF there, and Windows takes it"})
+	subjects[2].Open = append(subjects[2].Open, mutation.Open{Region: "signature's entry: data", Changes: []string{mutation.Flip}, Reason: "the unused bits in the last byte of a deflate stream (RFC 1951, 3.1.1); it can be packed in more than one way, and only its content counts"},
+		mutation.Open{Region: "end record: disks", Changes: []string{mutation.Fill}, Reason: "MakeAppx writes 0xFFFF there, and Windows takes it"})
 	for _, s := range []struct{ file, text string }{
 		{"notes.ps1", "Write-Output 'hello'\r\n"},
 		{"notes.ps1xml", "<?xml version=\"1.0\"?>\r\n<Configuration/>\r\n"},
