@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -19,6 +18,7 @@ import (
 	"github.com/hallmark-build/hallmark/build/environ"
 	"github.com/hallmark-build/hallmark/signing"
 	"github.com/hallmark-build/hallmark/signing/compat"
+	"github.com/hallmark-build/hallmark/signing/key"
 	"github.com/hallmark-build/hallmark/signing/tsa"
 )
 
@@ -113,12 +113,12 @@ func (s Servers) dev() bool { return len(s) == 1 && s[0] == Development }
 // that can be checked by reading. A *ConfigError holds every problem, with its
 // line.
 func Load(dir string) (*Config, error) {
-	data, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	data, err := key.ReadRegular(filepath.Join(dir, ConfigFile), maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, usage("no %s in %s: `mage init` writes one for this module", ConfigFile, dir)
 	}
 	if err != nil {
-		return nil, err
+		return nil, &UsageError{err}
 	}
 	return parseConfig(data)
 }
@@ -127,9 +127,9 @@ func Load(dir string) (*Config, error) {
 // of hallmark.yaml but identity, timestamp, sign and trust. One that names
 // neither the release nor a program is not checked for the rest.
 func loadForFiles(dir string) (*Config, error) {
-	data, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	data, err := key.ReadRegular(filepath.Join(dir, ConfigFile), maxConfig)
 	if err != nil {
-		return nil, err
+		return nil, &UsageError{err}
 	}
 	return parse(data, true)
 }

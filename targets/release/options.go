@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -23,7 +22,10 @@ import (
 const (
 	EnvIdentity  = "HALLMARK_IDENTITY"  // takes the place of identity in hallmark.yaml
 	EnvTimestamp = "HALLMARK_TIMESTAMP" // takes the place of timestamp: dev, or servers with spaces between them
-	EnvPassword  = "HALLMARK_PASSWORD"  // of the identity's file
+
+	EnvPassword     = "HALLMARK_PASSWORD"      // of the identity's file
+	EnvPasswordFile = "HALLMARK_PASSWORD_FILE" // a file that holds it
+	EnvPasswordFD   = "HALLMARK_PASSWORD_FD"   // an open file descriptor to read it from
 )
 
 // Options says for whom and where the commands work. Its zero value is for a
@@ -56,19 +58,11 @@ func Terminal() Options {
 		Password:  askPassword,
 		Progress:  NewProgress(os.Stdout, os.Getenv),
 	}
-	if p, ok := takePassword(); ok {
-		o.Password = func(string) ([]byte, error) { return []byte(p), nil }
+	if g := takePassword(); g.set {
+		o.Password = func(string) ([]byte, error) { return []byte(g.password), g.err }
 	}
 	return o
 }
-
-// takePassword moves the password from the environment into this program. It
-// remembers it, because mage runs several commands in one process.
-var takePassword = sync.OnceValues(func() (string, bool) {
-	p, ok := os.LookupEnv(EnvPassword)
-	os.Unsetenv(EnvPassword)
-	return p, ok
-})
 
 // askPassword asks for a password at the terminal, without echo.
 func askPassword(what string) ([]byte, error) {

@@ -35,7 +35,7 @@ func Test(ctx context.Context, o Options, out io.Writer) error {
 	if err := buildTools(ctx, o, out); err != nil {
 		return err
 	}
-	test := goCommand(ctx, o, "test", "-json", "./...")
+	test := goCommand(ctx, o, "test", "-json", "-timeout", testTime, "./...")
 	test.Stderr = out
 	pipe, err := test.StdoutPipe()
 	if err != nil {
@@ -58,6 +58,11 @@ func Test(ctx context.Context, o Options, out io.Writer) error {
 	}
 	return nil
 }
+
+// testTime bounds the tests of one package. Those of the commands build whole
+// programs by several toolchains, which takes longer than the go command's ten
+// minutes on a busy machine of two cores.
+const testTime = "40m"
 
 // buildTools builds the foreign programs that this project's own tests ask. The
 // tests of a module that uses it need none of them.
