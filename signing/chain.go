@@ -54,11 +54,11 @@ func checkPinned(signer *x509.Certificate, trust Trust, at time.Time) ([]*x509.C
 	return chains[0][:1], nil
 }
 
-// strangers lists the embedded certificates that do not belong to leaf: those
+// unrelated lists the embedded certificates that do not belong to leaf: those
 // that are not reached from it, issuer by issuer, and those whose own signature
 // nobody can check: not the other certificates, and not the roots. A certificate
 // that only claims an issuer could carry anything.
-func strangers(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool, trust Trust) []string {
+func unrelated(leaf *x509.Certificate, embedded, chain []*x509.Certificate, roots *x509.CertPool, trust Trust) []string {
 	weak := !trust.enforces(RuleWeak)
 	reached := append([]*x509.Certificate{leaf}, chain...)
 	for i := 0; i < len(reached); i++ {

@@ -66,7 +66,7 @@ func checkSigner(sd *cms.SignedData, digest func(crypto.Hash) ([]byte, error), t
 				roots = x509.NewCertPool() // a certificate whose issuer is not at hand could carry anything
 			}
 		}
-		if s := strangers(signer, embedded, chain, roots, trust); len(s) > 0 {
+		if s := unrelated(signer, embedded, chain, roots, trust); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0, "embedded certificates that are no part of the signer's chain, were changed, or whose issuers are not trusted: %q", s)
 		}
 	}

@@ -88,7 +88,7 @@ func checkTimestamp(token *cms.Token, trust Trust) (unlisted []string, err error
 		return nil, err
 	}
 	if legacy := token.Imprint == nil; trust.enforces(RuleCertificate) && !legacy { // else they are the message's
-		if s := strangers(token.Signer, token.Certificates, chain, trust.TSARoots, trust); len(s) > 0 {
+		if s := unrelated(token.Signer, token.Certificates, chain, trust.TSARoots, trust); len(s) > 0 {
 			return nil, fail(Malformed, RuleCertificate, 0,
 				"the timestamp carries certificates that are no part of its signer's chain, were changed, or whose issuers are not trusted (add those to the trusted ones): %q", s)
 		}

@@ -25,7 +25,8 @@
 //
 //	HALLMARK_IDENTITY  takes the place of identity in hallmark.yaml
 //	HALLMARK_TIMESTAMP takes the place of timestamp: dev, or servers with spaces between them
-//	HALLMARK_PASSWORD  of the identity's file; otherwise a terminal is asked, without echo
+//	HALLMARK_PASSWORD_FILE, HALLMARK_PASSWORD_FD, HALLMARK_PASSWORD  of the identity's file: in a file, from an open
+//	                   descriptor, or itself; one of them; otherwise a terminal is asked, without echo
 //	XDG_STATE_HOME     folder of hallmark/records, which tell what this machine made; default ~/.local/state
 //	HALLMARK_DEBIAN    a mirror of Debian, from which mage setup fetches kernels on Ubuntu
 //	CI, TERM=dumb      plain lines instead of a live one

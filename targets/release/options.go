@@ -91,6 +91,7 @@ func askPassword(what string) ([]byte, error) {
 	select {
 	case a := <-answered:
 		fmt.Fprintln(os.Stderr)
+		protectMemory()
 		return a.password, a.err
 	case <-interrupted:
 		term.Restore(fd, state)

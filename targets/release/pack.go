@@ -21,6 +21,7 @@ import (
 	"github.com/hallmark-build/hallmark/build"
 	"github.com/hallmark-build/hallmark/build/dist"
 	"github.com/hallmark-build/hallmark/signing"
+	"github.com/hallmark-build/hallmark/signing/key"
 )
 
 // sumsFile is the name of the list of checksums.
@@ -129,7 +130,7 @@ func newPacker(ctx context.Context, own string, c *Config, o Options, version st
 
 // atItsLine says on which line of hallmark.yaml the key stands that an error is about.
 func atItsLine(dir string, err error) error {
-	data, readErr := os.ReadFile(filepath.Join(dir, ConfigFile))
+	data, readErr := key.ReadRegular(filepath.Join(dir, ConfigFile), maxConfig)
 	if !errors.As(err, new(*dist.ConfigError)) || readErr != nil {
 		return &UsageError{err}
 	}

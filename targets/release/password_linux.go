@@ -10,8 +10,8 @@ import (
 
 // protectMemory keeps the memory of this process out of core dumps, and from
 // other processes of the same user: those can then neither trace it nor read its
-// /proc/PID/environ (prctl(2), PR_SET_DUMPABLE). Programs that it starts are not
-// concerned. Both are done as far as the kernel lets us.
+// /proc/PID/environ (prctl(2), PR_SET_DUMPABLE). Programs that it starts leave no
+// core dump either, but can be traced. Both are done as far as the kernel lets us.
 func protectMemory() {
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -86,6 +86,9 @@ func openWorkspace(o Options, dir string, create bool) (_ *workspace, err error)
 	case !info.IsDir():
 		return nil, usage("%s is not a folder: move it away, or name another folder with `dist:` in %s", dir, ConfigFile)
 	}
+	if isLinked(o.dir(), dir) {
+		return nil, usage("%s is a link, or in a folder that is one: hallmark writes nothing through links; name the folder itself with `dist:` in %s", filepath.Base(dir), ConfigFile)
+	}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -115,6 +118,22 @@ func openWorkspace(o Options, dir string, create bool) (_ *workspace, err error)
 		return nil, err
 	}
 	return w, nil
+}
+
+// isLinked reports whether a symbolic link leads from the module's folder to dir
+// below it.
+func isLinked(module, dir string) bool {
+	module, err := filepath.Abs(module)
+	if err != nil {
+		return true
+	}
+	rel, err := filepath.Rel(module, dir)
+	if err != nil || !filepath.IsLocal(rel) {
+		return false // only a program that imports this package can ask for it
+	}
+	realModule, errModule := filepath.EvalSymlinks(module)
+	realDir, errDir := filepath.EvalSymlinks(dir)
+	return errModule != nil || errDir != nil || realDir != filepath.Join(realModule, rel)
 }
 
 // begin makes the stage folder.

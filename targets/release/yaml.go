@@ -43,6 +43,9 @@ func decodeStrict(data []byte, v any) *document {
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
+	if d.refuseAliases(root.Content[0]); len(d.problems) > 0 {
+		return d
+	}
 	d.check("", root.Content[0], d.root)
 	if len(d.problems) == 0 {
 		if err := root.Decode(v); err != nil {
@@ -50,6 +53,22 @@ func decodeStrict(data []byte, v any) *document {
 		}
 	}
 	return d
+}
+
+// refuseAliases adds each alias, and each key that is not text. A few aliases of
+// aliases make gigabytes of a small file, and an alias as a key is another key to
+// each reader. The YAML reader bounds how deep nodes are nested.
+func (d *document) refuseAliases(n *yaml.Node) {
+	for i, c := range n.Content {
+		switch {
+		case c.Kind == yaml.AliasNode:
+			d.add(c.Line, "the alias *%s: write the value itself", c.Value)
+		case n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind != yaml.ScalarNode:
+			d.add(c.Line, "a key that is not text")
+		default:
+			d.refuseAliases(c)
+		}
+	}
 }
 
 func (d *document) add(line int, format string, args ...any) {
@@ -101,11 +120,6 @@ func (d *document) syntaxText(text string) {
 // check holds a node against a type.
 func (d *document) check(path string, n *yaml.Node, t reflect.Type) {
 	d.lines[path] = n.Line
-	if n.Kind == yaml.AliasNode {
-		// A few aliases of aliases make gigabytes of a small file.
-		d.add(n.Line, "%s: the alias *%s: write the value itself", path, n.Value)
-		return
-	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return // "targets:" with nothing after it is as if it were not there
 	}
