@@ -254,9 +254,9 @@ func checkDist(p string) error {
 	if !filepath.IsLocal(p) || clean == "." {
 		return fmt.Errorf("%q is not a folder in the module's own folder", p)
 	}
-	for i, part := range strings.Split(clean, "/") {
-		if i == 0 && strings.EqualFold(part, ".git") {
-			return fmt.Errorf("%q is git's own folder", p)
+	for _, part := range strings.Split(clean, "/") {
+		if strings.EqualFold(part, ".git") {
+			return fmt.Errorf("%q is in git's own folder", p)
 		}
 		if !regexp.MustCompile(`^[A-Za-z0-9._][A-Za-z0-9._+-]*$`).MatchString(part) {
 			return fmt.Errorf("%q: name folders by letters, digits, dots, dashes and underscores", p)
