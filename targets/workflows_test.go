@@ -391,7 +391,8 @@ func TestPublishesByManifest(t *testing.T) {
 		// As GitHub runs it.
 		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script)
 		cmd.Dir = dir
-		cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GITHUB_REF_NAME=v1", "RUNNER_TEMP=" + t.TempDir(), "MANIFEST=" + manifest}
+		cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GITHUB_REF_NAME=v1", "RUNNER_TEMP=" + t.TempDir(), "MANIFEST=" + manifest,
+			"REPORTS=" + sum(empty+"  report.md\n"+empty+"  report.html\n")}
 		out, err := cmd.CombinedOutput()
 		got, _ := os.ReadFile(filepath.Join(dir, "uploaded"))
 		if err != nil {
@@ -407,6 +408,17 @@ func TestPublishesByManifest(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "tar", "-tzf", filepath.Join(dir, "all-files.tar.gz")).Output()
 	if err != nil || string(out) != "SHA256SUMS\nbin/linux_amd64/notes\nnotes 1.zip\ntrust/ca.pem\nmanifest.json\nreport.md\nreport.html\n" {
 		t.Errorf("all-files.tar.gz holds %s, %v", out, err)
+	}
+	// A report that the job sign did not write.
+	report := filepath.Join(dir, "dist", "report.html")
+	if err := os.WriteFile(report, []byte("<h1>other</h1>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := publish(sum(manifest)); err == nil || got != "" || !strings.Contains(err.Error(), "is not what the job sign wrote") {
+		t.Errorf("another report: uploaded %q, %v", got, err)
+	}
+	if err := os.WriteFile(report, nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	// Another manifest than the one that was signed, and another file.
 	if got, err := publish(empty); err == nil || got != "" {
