@@ -97,13 +97,13 @@ func TestAttributesThatCannotBeKept(t *testing.T) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	left := filepath.Join(dir, ".hallmark-123456")
-	for _, name := range []string{left, filepath.Join(dir, ".hallmark-notes"), filepath.Join(dir, ".hallmark-12.exe.sig")} {
+	left := filepath.Join(dir, ".hallmark-sign-123456")
+	for _, name := range []string{left, filepath.Join(dir, ".hallmark-sign-notes"), filepath.Join(dir, ".hallmark-12.exe"), filepath.Join(dir, ".hallmark-sign-5.exe")} {
 		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("/dev/null", filepath.Join(dir, ".hallmark-7.exe")); err != nil {
+	if err := os.Symlink("/dev/null", filepath.Join(dir, ".hallmark-sign-7.exe")); err != nil {
 		t.Fatal(err)
 	}
 	out, err := newOutput(filepath.Join(dir, "program.exe"))
@@ -111,7 +111,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.discard()
-	if err := Sweep(dir); err != nil {
+	if err := Sweep(dir, ".hallmark-sign-5.exe"); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -123,7 +123,7 @@ func TestSweep(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	slices.Sort(names)
-	want := []string{".hallmark-12.exe.sig", ".hallmark-7.exe", ".hallmark-notes", filepath.Base(out.Name())}
+	want := []string{".hallmark-12.exe", ".hallmark-sign-5.exe", ".hallmark-sign-7.exe", ".hallmark-sign-notes", filepath.Base(out.Name())}
 	slices.Sort(want)
 	if !slices.Equal(names, want) {
 		t.Errorf("left are %q, want %q", names, want)

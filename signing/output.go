@@ -33,7 +33,7 @@ func newOutput(dst string) (*output, error) {
 		return nil, err
 	}
 	// Scripts are told by their extension, so it stays.
-	f, err := os.CreateTemp(filepath.Dir(real), ".hallmark-*"+filepath.Ext(real))
+	f, err := os.CreateTemp(filepath.Dir(real), temporaryPrefix+"*"+filepath.Ext(real))
 	if err != nil {
 		return nil, fmt.Errorf("creating a file beside %s: %w", dst, err)
 	}
@@ -45,10 +45,14 @@ func newOutput(dst string) (*output, error) {
 	return &output{File: f, dst: real}, nil
 }
 
+// temporaryPrefix begins the names of outputs, and of no other file: [Sweep] takes
+// one without a lock for one that a killed run left, and other writers lock none.
+const temporaryPrefix = ".hallmark-sign-"
+
 // IsTemporary reports whether a file's name is that of an output which is not in
 // its place yet: a run that was killed may have left it.
 func IsTemporary(name string) bool {
-	number, ok := strings.CutPrefix(name, ".hallmark-")
+	number, ok := strings.CutPrefix(name, temporaryPrefix)
 	number = strings.TrimSuffix(number, filepath.Ext(number))
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }

@@ -16,14 +16,15 @@ func lockOutput(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LO
 
 // Sweep removes from a folder what killed runs left there: regular files of this
 // user, with the name that [IsTemporary] knows, that nobody is writing.
-func Sweep(dir string) error {
+// The file named keep, which may be empty, stays: somebody asked for it.
+func Sweep(dir, keep string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, e := range entries {
-		if IsTemporary(e.Name()) && e.Type().IsRegular() {
+		if e.Name() != keep && IsTemporary(e.Name()) && e.Type().IsRegular() {
 			errs = append(errs, sweep(filepath.Join(dir, e.Name())))
 		}
 	}

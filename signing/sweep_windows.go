@@ -6,4 +6,4 @@ import "os"
 func lockOutput(*os.File) error { return nil }
 
 // Sweep does nothing on Windows.
-func Sweep(string) error { return nil }
+func Sweep(_, _ string) error { return nil }

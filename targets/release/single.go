@@ -85,7 +85,11 @@ func toSign(pattern string) ([]string, error) {
 		dir := filepath.Dir(f)
 		if !swept[dir] {
 			swept[dir] = true
-			if err := signing.Sweep(dir); err != nil {
+			named := ""
+			if f == pattern {
+				named = filepath.Base(f)
+			}
+			if err := signing.Sweep(dir, named); err != nil {
 				return nil, usage("removing what a killed run left in %s: %w", dir, err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 func TestPatternLeavesOutLeftovers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	good, left := filepath.Join(dir, "notes.exe"), filepath.Join(dir, ".hallmark-42.exe")
+	good, left := filepath.Join(dir, "notes.exe"), filepath.Join(dir, ".hallmark-sign-42.exe")
 	for _, file := range []string{good, left} {
 		if err := os.WriteFile(file, []byte("MZ"), 0o600); err != nil {
 			t.Fatal(err)
@@ -25,6 +25,13 @@ func TestPatternLeavesOutLeftovers(t *testing.T) {
 	}
 	if exists(left) {
 		t.Error("what a killed run left is still there")
+	}
+	// A file that is named is signed, whatever its name.
+	if err := os.WriteFile(left, []byte("MZ"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := toSign(left); err != nil || !slices.Equal(files, []string{left}) || !exists(left) {
+		t.Errorf("named: %q, %v, still there: %v", files, err, exists(left))
 	}
 	os.Remove(good)
 	if err := os.WriteFile(left, []byte("MZ"), 0o600); err != nil {
