@@ -282,6 +282,7 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 	prefix, patterns := tagPatterns(filepath.Dir(repository), src.Dir, src.Module)
 
 	var status, commit, version string
+	var versionErr error
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(out *string, args ...string) {
 		g.Go(func() (err error) {
@@ -296,13 +297,13 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 		}
 	}
 	run(&status, args...)
-	// These two fail, with many words, in a repository without a commit; then status says so.
+	// These two fail, with many words, in a repository without a commit; then status says so first.
 	g.Go(func() error {
 		commit, _ = git(ctx, src.Dir, "log", "-1", "--no-show-signature", "--format=%ct", "HEAD")
 		return nil
 	})
 	g.Go(func() error {
-		version, _ = describe(ctx, src.Dir, prefix, patterns, jobTag(os.Getenv))
+		version, versionErr = describe(ctx, src.Dir, prefix, patterns, jobTag(os.Getenv))
 		return nil
 	})
 	if err := g.Wait(); err != nil {
@@ -323,6 +324,9 @@ func (src *Source) readGit(ctx context.Context, skip map[string]bool) error {
 	sec, err := strconv.ParseInt(strings.TrimSpace(commit), 10, 64)
 	if src.Revision == "" || err != nil {
 		return fmt.Errorf("git tells no commit in %s; look at what git log says there", src.Dir)
+	}
+	if versionErr != nil {
+		return versionErr
 	}
 	src.Time = time.Unix(sec, 0).UTC()
 	src.Version = version

@@ -2,6 +2,7 @@ package build
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,6 +83,21 @@ func TestTagsOfACheckout(t *testing.T) {
 	if v := version(); v != "1.10.0" {
 		t.Errorf("a job's tag that is not here gives %q", v)
 	}
+	t.Run("failing git", func(t *testing.T) {
+		real, err := exec.LookPath("git")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bin := t.TempDir()
+		script := "#!/bin/sh\n[ \"$1\" != tag ] || exit 1\nexec " + real + " \"$@\"\n"
+		if err := os.WriteFile(filepath.Join(bin, "git"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+		if src, err := ReadSource(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "git tag") {
+			t.Errorf("the tags cannot be read: version %q, %v", src.Version, err)
+		}
+	})
 	gitRun(t, dir, "commit", "-q", "--allow-empty", "-m", "two")
 	gitRun(t, dir, "tag", "-a", "-m", "moves", "v2.0")
 	gitRun(t, dir, "commit", "-q", "--allow-empty", "-m", "three")
