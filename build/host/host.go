@@ -119,6 +119,8 @@ func toolsFor(goarch string) []Tool {
 			Purpose: "tests unpack zip archives with it", Version: []string{"-v"}},
 		Tool{Name: "zstd", Programs: []string{"zstd"}, Packages: []string{"zstd"}, Fedora: []string{"zstd"}, Arch: []string{"zstd"}, Brew: []string{"zstd"},
 			Purpose: "tests unpack archlinux packages with it", Version: version},
+		Tool{Name: "jq", Lab: true, Programs: []string{"jq"}, Packages: []string{"jq"}, Fedora: []string{"jq"}, Arch: []string{"jq"}, Brew: []string{"jq"},
+			Purpose: "tests run the step that publishes a release with it", Version: version},
 		Tool{Name: "patchelf", Lab: true, Programs: []string{"patchelf"}, Packages: []string{"patchelf"}, Fedora: []string{"patchelf"}, Arch: []string{"patchelf"}, Brew: []string{"patchelf"},
 			Purpose: "an operation of the map of boundaries", Version: version},
 		Tool{Name: "bindfs", Lab: true, Programs: []string{"bindfs"}, Packages: []string{"bindfs"}, Fedora: []string{"bindfs"}, Arch: []string{"bindfs"},
