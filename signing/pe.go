@@ -44,8 +44,8 @@ const (
 func readPE(r io.ReaderAt, size int64) (*peFile, error) { return parsePE(r, size, false) }
 
 // readPEToSign is readPE for a file that is to be signed: a certificate table that
-// does not end where the file does is no table of this file, but content, which the
-// new signature covers. So do osslsigncode and signtool. Such files are a signed
+// does not end where the file does is not the table of this file, but content, which
+// the new signature covers. So do osslsigncode and signtool. Such files are a signed
 // stub with a payload behind it, and the uninstaller that a signed NSIS installer
 // writes: its header is the installer's.
 func readPEToSign(r io.ReaderAt, size int64) (*peFile, error) { return parsePE(r, size, true) }

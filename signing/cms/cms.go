@@ -62,6 +62,9 @@ import (
 	_ "crypto/sha512"
 	"encoding/asn1"
 	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Object identifiers. They are functions of nothing and never written to.
@@ -192,3 +195,17 @@ type Attribute struct {
 // derLess is the order of a DER SET OF: by the encodings as octet strings, a
 // shorter one padded with zeros (X.690, 11.6).
 func derLess(a, b []byte) int { return bytes.Compare(a, b) }
+
+// ContentDigest is the digest function of a message that carries its content:
+// it hashes the value octets of eContent, without tag and length (RFC 5652,
+// 5.4).
+func (sd *SignedData) ContentDigest(h crypto.Hash) ([]byte, error) {
+	element := cryptobyte.String(sd.Content)
+	var value cryptobyte.String
+	if !element.ReadAnyASN1(&value, new(casn1.Tag)) {
+		return nil, &FormatError{"eContent", "absent"}
+	}
+	d := h.New()
+	d.Write(value)
+	return d.Sum(nil), nil
+}

@@ -487,17 +487,3 @@ func (si *SignerInfo) find(certs []*x509.Certificate) *x509.Certificate {
 	}
 	return nil
 }
-
-// ContentDigest is the digest function of a message that carries its content:
-// it hashes the value octets of eContent, without tag and length (RFC 5652,
-// 5.4).
-func (sd *SignedData) ContentDigest(h crypto.Hash) ([]byte, error) {
-	element := cryptobyte.String(sd.Content)
-	var value cryptobyte.String
-	if !element.ReadAnyASN1(&value, new(casn1.Tag)) {
-		return nil, &FormatError{"eContent", "absent"}
-	}
-	d := h.New()
-	d.Write(value)
-	return d.Sum(nil), nil
-}

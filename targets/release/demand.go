@@ -150,9 +150,9 @@ func (c *court) demandVersion(ctx context.Context, cfg *Config, o Options, w *wo
 	}
 }
 
-// strangers refuses the files that stand in the dist folder and in no manifest:
+// unlisted refuses the files that stand in the dist folder and in no manifest:
 // nobody has judged them, and nobody may take them for a part of the release.
-func (c *court) strangers(w *workspace) error {
+func (c *court) unlisted(w *workspace) error {
 	return fs.WalkDir(w.root.FS(), ".", func(rel string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -303,7 +303,7 @@ func verifyAll(ctx context.Context, c *Config, o Options) error {
 		return err
 	}
 	court.demandVersion(ctx, c, o, w)
-	if err := errors.Join(court.demandTrust(w), court.strangers(w)); err != nil {
+	if err := errors.Join(court.demandTrust(w), court.unlisted(w)); err != nil {
 		return err
 	}
 	results, err := court.judgeAll(ctx, entries, w, o.Progress)
